@@ -1,0 +1,124 @@
+//! What there should be, asked for.
+
+use super::{Base, Contributor, Head, Link, Output, Purpose, Stage, Trainer, Wish, hash_of};
+use crate::Millis;
+use crate::job::Job;
+use crate::message::{STATUS_EVERY_MS, Status, ToCoordinator, bounded_text};
+
+impl Contributor {
+    /// Asks for the difference between what there is and what there should be.
+    pub(super) fn advance(&mut self, now: Millis) {
+        if let Wish::Finish { round, until } = self.wish {
+            let through = self.head.as_ref().is_some_and(|head| head.round > round) || self.history.is_over(round);
+            if through || now >= until {
+                self.stop();
+            }
+        }
+        if let Wish::Stop = self.wish {
+            return;
+        }
+        self.want_link(now);
+        self.want_trainer();
+        if let Trainer::Ready(_) = self.trainer {
+            self.want_base();
+            self.want_work(now);
+        }
+        if let Link::Online = self.link {
+            let due = self.fetches.due(now);
+            self.out.extend(due.into_iter().map(Output::Fetch));
+            self.send_status(now);
+        }
+    }
+
+    /// When to call [`Contributor::handle`] with [`super::Input::Tick`] at the latest.
+    pub fn wake_at(&self) -> Option<Millis> {
+        if let Wish::Stop = self.wish {
+            return None;
+        }
+        let retry = match self.link {
+            Link::Away { retry_at, .. } => Some(retry_at),
+            _ => None,
+        };
+        let online = matches!(self.link, Link::Online);
+        let fetch = self.fetches.wake_at().filter(|_| online);
+        let status = (online && self.progress.is_some()).then_some(self.status_at + STATUS_EVERY_MS);
+        let open = self.head.as_ref().and_then(|head| head.open.as_ref());
+        let deadline = open.filter(|open| open.stage == Stage::Training).map(|open| open.deadline);
+        let finish = match self.wish {
+            Wish::Finish { until, .. } => Some(until),
+            _ => None,
+        };
+        [retry, fetch, status, deadline, finish].into_iter().flatten().min()
+    }
+
+    fn want_link(&mut self, now: Millis) {
+        match self.link {
+            Link::Off => {}
+            Link::Away { retry_at, .. } if now >= retry_at => {}
+            _ => return,
+        }
+        self.link = Link::Dialling;
+        self.out.push_back(Output::Dial);
+    }
+
+    fn want_trainer(&mut self) {
+        if let Trainer::Failed(_) = self.trainer {
+            // The person pressed Start again: so does the trainer, which answers anew.
+            self.trainer = Trainer::Off;
+        }
+        if let (Trainer::Off, Some(data)) = (&self.trainer, self.data_ref) {
+            self.fetches.want(data, Purpose::Data);
+        }
+    }
+
+    /// The base should be the head's: by one step if that is all that is missing, else whole.
+    fn want_base(&mut self) {
+        let Some(head) = &self.head else { return };
+        let coming = self.fetches.any(|purpose| matches!(purpose, Purpose::Snapshot | Purpose::Step { .. }));
+        match self.base {
+            Base::At { round, hash } if (round, hash) == (head.round, hash_of(head)) => {}
+            Base::Coming { .. } => {}
+            _ if coming => {}
+            Base::At { round, .. } if round + 1 == head.round && head.step.is_some() => {
+                if let Some(step) = head.step {
+                    self.fetches.want(step, Purpose::Step { round });
+                }
+            }
+            _ => self.fetches.want(head.base, Purpose::Snapshot),
+        }
+    }
+
+    fn want_work(&mut self, now: Millis) {
+        let Some(Head { round, base, open: Some(open), .. }) = &mut self.head else { return };
+        let based = matches!(self.base, Base::At { round: at, hash } if (at, hash) == (*round, base.hash));
+        match open.stage {
+            // A round that is all but over isn't worth beginning, but being in it is: it costs
+            // nothing to train on, and the next one counts what was done.
+            Stage::Announced if based => {
+                open.stage = Stage::Training;
+                let (round, seed) = (open.manifest.round, open.manifest.seed);
+                self.out.push_back(Output::Job(Job::Train { round, seed }));
+            }
+            Stage::Training if now >= open.deadline => {
+                open.stage = Stage::Cutting;
+                self.out.push_back(Output::Job(Job::Cut { round: open.manifest.round }));
+            }
+            _ => {}
+        }
+    }
+
+    fn send_status(&mut self, now: Millis) {
+        let (Some(progress), Trainer::Ready(device)) = (&self.progress, &self.trainer) else { return };
+        if now < self.status_at + STATUS_EVERY_MS {
+            return;
+        }
+        self.status_at = now;
+        let status = Status {
+            round: progress.round,
+            tokens: progress.tokens,
+            tokens_per_s: progress.tokens_per_s,
+            device: bounded_text(&device.name),
+        };
+        self.out.push_back(Output::Send(ToCoordinator::Status(status)));
+    }
+}

@@ -1,0 +1,143 @@
+//! The coordinator's journal: append-only events, and the coordinator they restore.
+
+use serde::{Deserialize, Serialize};
+
+use super::round::{Round, Stage};
+use super::{Coordinator, Output};
+use crate::message::{Commit, Evaluation, FoldManifest, RoundManifest};
+use crate::spec::RunSpec;
+use crate::{BlobRef, Hash, Id, Identity, SignError, Signed};
+
+/// One event. What was announced to contributors is in the journal before they hear of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first event: the run and its first weights.
+    Genesis {
+        /// The run.
+        run: Hash,
+        /// The weights.
+        base: BlobRef,
+    },
+    /// A round was opened, or opened again.
+    Opened(Signed<RoundManifest>),
+    /// A commit was taken.
+    Committed {
+        /// Whose.
+        from: Id,
+        /// The commit.
+        commit: Signed<Commit>,
+    },
+    /// A round folded, and with it paid: its ledger entries are
+    /// [`FoldManifest::shares`].
+    Settled {
+        /// What it became.
+        fold: Signed<FoldManifest>,
+        /// The outer momentum after it.
+        momentum: BlobRef,
+    },
+    /// A base was evaluated.
+    Evaluated(Evaluation),
+}
+
+impl Coordinator {
+    /// The coordinator that wrote these events, in their order. Outputs of [`Coordinator::poll`]
+    /// then ask again for whatever was under way.
+    pub fn restore(
+        identity: Identity,
+        spec: RunSpec,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<Self, RestoreError> {
+        let run = spec.id();
+        let mut events = events.into_iter();
+        let base = match events.next() {
+            Some(Event::Genesis { run: of, base }) if of == run => base,
+            Some(Event::Genesis { run: of, .. }) => return Err(RestoreError::Run { journal: of, spec: run }),
+            _ => return Err(RestoreError::NoGenesis),
+        };
+        let mut machine = Self {
+            identity,
+            spec,
+            run,
+            round: 0,
+            base,
+            momentum: None,
+            stage: Stage::Idle,
+            peers: Default::default(),
+            refusals: Default::default(),
+            ledger: Default::default(),
+            evaluations: Default::default(),
+            roster_at: 0,
+            roster_cursor: None,
+            out: Default::default(),
+            stats: Default::default(),
+        };
+        for (index, event) in events.enumerate() {
+            machine.replay(index as u64 + 1, event)?;
+        }
+        if !machine.evaluations.iter().any(|evaluation| evaluation.round == machine.round) {
+            machine.out.push_back(Output::Evaluate { round: machine.round, base: machine.base });
+        }
+        Ok(machine)
+    }
+
+    fn replay(&mut self, index: u64, event: Event) -> Result<(), RestoreError> {
+        let me = self.identity.id();
+        let out_of_place = RestoreError::OutOfPlace(index);
+        match event {
+            Event::Genesis { .. } => return Err(out_of_place),
+            Event::Opened(signed) => {
+                let manifest = signed.open(&me)?;
+                if manifest.round != self.round || manifest.base != self.base.hash {
+                    return Err(out_of_place);
+                }
+                self.out.clear();
+                self.stage = Stage::Open(Round::restore(&self.spec, signed, manifest));
+            }
+            Event::Committed { from, commit } => {
+                let commit = commit.open(&from)?;
+                let open = self.stage.open_round_mut().ok_or(out_of_place)?;
+                let update = open.restore_commit(from, commit);
+                self.out.push_back(Output::Fetch { from, update });
+            }
+            Event::Settled { fold, momentum } => {
+                let manifest = fold.open(&me)?;
+                if manifest.round != self.round || manifest.base != self.base.hash {
+                    return Err(out_of_place);
+                }
+                self.out.clear();
+                self.settle(&manifest, momentum)?;
+            }
+            Event::Evaluated(evaluation) => self.keep(evaluation),
+        }
+        Ok(())
+    }
+}
+
+/// Why a journal does not restore a coordinator. Every case is fatal: going on would fork the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Empty, or cut off at the front.
+    #[error("the journal does not begin with a run")]
+    NoGenesis,
+    /// Another run's.
+    #[error(
+        "the journal is run {journal}'s and run.toml now says run {spec}: use another state folder, or the run.toml it was made with"
+    )]
+    Run {
+        /// The journal's.
+        journal: Hash,
+        /// The configured one.
+        spec: Hash,
+    },
+    /// An event that does not follow from the ones before it.
+    #[error("event {0} of the journal does not follow from the events before it: the file is damaged")]
+    OutOfPlace(u64),
+    /// An event that somebody else signed.
+    #[error(
+        "the journal has an event that this coordinator did not sign: {0}; is the identity file the one it was made with?"
+    )]
+    Signature(#[from] SignError),
+    /// Entries that do not add up.
+    #[error("the journal's credits do not add up: {0}")]
+    Ledger(#[from] tributary_ledger::LedgerError),
+}

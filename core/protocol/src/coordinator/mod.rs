@@ -1,0 +1,491 @@
+//! The coordinator's side of the round, as a machine that does no input or output.
+//!
+//! Enters: time, contributors' messages, and what became of the work it asked for. Leaves, in
+//! order: journal events, messages, and work to do (fetch an update, fold, evaluate). Refuses
+//! commits that are forged, foreign, late or doubled, with a reason, and drops whoever sends too
+//! many of them.
+//!
+//! The driver must make an [`Output::Journal`] durable before it acts on any later output. Then a
+//! coordinator that dies anywhere and is restored from its journal goes on with the same round,
+//! and pays nothing twice: a round is paid by one event, [`Event::Settled`].
+
+mod journal;
+mod round;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tributary_ledger::Ledger;
+
+pub use journal::{Event, RestoreError};
+pub use round::FoldPlan;
+
+use crate::limits::{MAX_CONTRIBUTORS, MAX_REFUSALS, MAX_ROSTER, VIEW_HISTORY};
+use crate::message::{
+    BadFrame, Commit, Evaluation, FoldManifest, Hello, Open, PeerKind, Reason, Refusal, Roster, RosterPeer,
+    STATUS_EVERY_MS, Status, ToContributor, ToCoordinator, Welcome,
+};
+use crate::spec::RunSpec;
+use crate::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed, update};
+use round::{Round, Stage};
+
+/// Milliseconds between rosters while everyone fits into one.
+const ROSTER_EVERY_MS: Millis = 2_000;
+/// The same in a large swarm, where a roster is a sample anyway and costs bytes times peers.
+const LARGE_ROSTER_EVERY_MS: Millis = 15_000;
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// A message came.
+    Message {
+        /// From whom; the transport has authenticated it.
+        from: Id,
+        /// The message.
+        message: ToCoordinator,
+    },
+    /// A frame came that is no message.
+    BadFrame {
+        /// From whom.
+        from: Id,
+        /// What is wrong with it.
+        why: BadFrame,
+    },
+    /// A contributor's connection is gone.
+    Gone(Id),
+    /// An [`Output::Fetch`] has ended.
+    Fetched {
+        /// From whom.
+        from: Id,
+        /// The update.
+        update: Hash,
+        /// The Euclidean norm of the decoded update, or why there is none.
+        /// [`Reason::Unavailable`] is tried again; any other reason is final.
+        result: Result<f64, Reason>,
+    },
+    /// An [`Output::Fold`] has ended well; all three blobs are stored.
+    Folded {
+        /// The round.
+        round: u64,
+        /// The step.
+        step: BlobRef,
+        /// The new base.
+        next: BlobRef,
+        /// The new outer momentum.
+        momentum: BlobRef,
+    },
+    /// An [`Output::Fold`] could not use this contributor's update.
+    FoldFailed {
+        /// The round.
+        round: u64,
+        /// Whose.
+        peer: Id,
+        /// Why.
+        why: Reason,
+    },
+    /// An [`Output::Evaluate`] has ended.
+    Evaluated(Evaluation),
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Make this durable before anything that follows.
+    Journal(Event),
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: Vec<Id>,
+        /// The message.
+        message: Box<ToContributor>,
+    },
+    /// Close a contributor's connection once it has been sent what was sent.
+    Drop(Id),
+    /// Get an update, from the store or else from the contributor, decode it and take its norm.
+    Fetch {
+        /// From whom.
+        from: Id,
+        /// The update.
+        update: BlobRef,
+    },
+    /// Fold.
+    Fold(FoldPlan),
+    /// Measure the held-out loss of a new base.
+    Evaluate {
+        /// The first round that trains from it.
+        round: u64,
+        /// The weights.
+        base: BlobRef,
+    },
+}
+
+/// Counters for operators.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Updates folded.
+    pub accepted: u64,
+    /// Commits refused, by reason.
+    pub refused: BTreeMap<Reason, u64>,
+    /// Frames refused.
+    pub bad_frames: u64,
+    /// Connections dropped for misbehaviour.
+    pub dropped: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    kind: PeerKind,
+    status: Option<Status>,
+    status_at: Option<Millis>,
+    passed: Option<u64>,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Coordinator {
+    identity: Identity,
+    spec: RunSpec,
+    run: Hash,
+    round: u64,
+    base: BlobRef,
+    momentum: Option<BlobRef>,
+    stage: Stage,
+    peers: BTreeMap<Id, Peer>,
+    /// Refused frames by connected peer; kept apart because a peer may misbehave before its hello.
+    refusals: BTreeMap<Id, u32>,
+    ledger: Ledger,
+    evaluations: VecDeque<Evaluation>,
+    roster_at: Millis,
+    roster_cursor: Option<Id>,
+    out: VecDeque<Output>,
+    stats: Stats,
+}
+
+impl Coordinator {
+    /// Takes one input in. Outputs wait in [`Coordinator::poll`].
+    pub fn handle(&mut self, now: Millis, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Message { from, message } => self.message(now, from, message),
+            Input::BadFrame { from, why } => self.refuse_frame(from, &why.to_string()),
+            Input::Gone(peer) => {
+                self.peers.remove(&peer);
+                self.refusals.remove(&peer);
+            }
+            Input::Fetched { from, update, result } => self.fetched(from, update, result),
+            Input::Folded { round, step, next, momentum } => self.folded(round, step, next, momentum),
+            Input::FoldFailed { round, peer, why } => self.fold_failed(round, peer, why),
+            Input::Evaluated(evaluation) => self.evaluated(evaluation),
+        }
+        self.advance(now);
+        self.send_roster(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to call [`Coordinator::handle`] with [`Input::Tick`] at the latest.
+    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
+        let roster = (!self.peers.is_empty()).then_some(self.roster_at);
+        let round = self.stage.open_round().map(|round| round.wake_at(now));
+        [roster, round].into_iter().flatten().min()
+    }
+
+    /// The run.
+    pub fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// The newest round that hasn't folded, and the weights it starts from.
+    pub fn head(&self) -> (u64, BlobRef) {
+        (self.round, self.base)
+    }
+
+    /// The outer momentum that belongs to the head; `None` before the first fold (all zero).
+    pub fn momentum(&self) -> Option<BlobRef> {
+        self.momentum
+    }
+
+    /// Balances.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Contributors that are here.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Milliseconds to the open round's deadline, if one is open.
+    pub fn remaining(&self, now: Millis) -> Option<Millis> {
+        self.stage.open_round().map(|round| round.manifest.deadline_ms.saturating_sub(now))
+    }
+
+    /// Held-out evaluations, oldest first.
+    pub fn evaluations(&self) -> impl Iterator<Item = &Evaluation> {
+        self.evaluations.iter()
+    }
+
+    fn message(&mut self, now: Millis, from: Id, message: ToCoordinator) {
+        match message {
+            ToCoordinator::Hello(hello) => self.hello(now, from, hello),
+            _ if !self.peers.contains_key(&from) => self.refuse_frame(from, "a message came before the hello"),
+            ToCoordinator::Status(status) => self.status(now, from, status),
+            ToCoordinator::Commit(commit) => self.commit(now, from, commit),
+            ToCoordinator::Pass { round } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.passed = Some(round);
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, now: Millis, from: Id, hello: Hello) {
+        let refusal = if hello.version != PROTOCOL_VERSION {
+            Some(Refusal::Version { ours: PROTOCOL_VERSION, yours: hello.version })
+        } else if let Some(yours) = hello.run.filter(|run| *run != self.run) {
+            Some(Refusal::Run { ours: self.run, yours })
+        } else if self.peers.len() >= MAX_CONTRIBUTORS && !self.peers.contains_key(&from) {
+            Some(Refusal::Full(MAX_CONTRIBUTORS as u32))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.send(from, ToContributor::Refused(refusal));
+            self.out.push_back(Output::Drop(from));
+            return;
+        }
+        self.peers.insert(from, Peer { kind: hello.kind, status: None, status_at: None, passed: None });
+        let welcome = Welcome {
+            spec: self.spec.clone(),
+            round: self.round,
+            base: self.base,
+            open: self.stage.open_round().map(|round| round.announcement(now)),
+            credits: self.ledger.balance(&from.0),
+            evaluations: self.evaluations.iter().copied().collect(),
+        };
+        self.send(from, ToContributor::Welcome(Box::new(welcome)));
+        // Its update may not have got through on the last connection.
+        if let Some(update) = self.stage.open_round_mut().and_then(|round| round.refetch(&from)) {
+            self.out.push_back(Output::Fetch { from, update });
+        }
+    }
+
+    fn status(&mut self, now: Millis, from: Id, status: Status) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        // Half the interval: a sender that keeps to it may still arrive bunched.
+        if peer.status_at.is_some_and(|at| now < at + STATUS_EVERY_MS / 2) {
+            return;
+        }
+        peer.status_at = Some(now);
+        peer.status = Some(status);
+    }
+
+    fn commit(&mut self, now: Millis, from: Id, signed: Signed<Commit>) {
+        let Ok(commit) = signed.open(&from) else {
+            self.stats.refused.entry(Reason::Forged).and_modify(|n| *n += 1).or_insert(1);
+            return self.refuse_frame(from, &Reason::Forged.to_string());
+        };
+        let round = commit.round;
+        let max_bytes = update::max_bytes(self.spec.update, self.spec.model.params());
+        let verdict = match &mut self.stage {
+            Stage::Open(open) => open.admit(now, from, &commit, max_bytes),
+            Stage::Folding(folding) if folding.round() == round && folding.is_planned(&from, &commit.update.hash) => {
+                Ok(None)
+            }
+            // A commit for the round that has just closed or folded came late; any other is foreign.
+            Stage::Folding(folding) if folding.round() == round => Err(Reason::Late),
+            _ if round < self.round => Err(Reason::Late),
+            _ => Err(Reason::WrongRound),
+        };
+        match verdict {
+            Ok(Some(update)) => {
+                self.out.push_back(Output::Journal(Event::Committed { from, commit: signed }));
+                self.out.push_back(Output::Fetch { from, update });
+            }
+            // The same commit again: the sender didn't hear of it, or the network doubled it.
+            Ok(None) => {}
+            Err(reason) => self.refuse_commit(from, round, reason),
+        }
+    }
+
+    fn fetched(&mut self, from: Id, update: Hash, result: Result<f64, Reason>) {
+        let online = self.peers.contains_key(&from);
+        let Some(open) = self.stage.open_round_mut() else { return };
+        let round = open.manifest.round;
+        match open.fetched(&from, update, result, online) {
+            round::Fetched::Accepted => self.send(from, ToContributor::Verdict { round, refused: None }),
+            round::Fetched::Again(update) => self.out.push_back(Output::Fetch { from, update }),
+            round::Fetched::Refused(reason) => self.refuse_commit(from, round, reason),
+            round::Fetched::Nothing => {}
+        }
+    }
+
+    fn folded(&mut self, round: u64, step: BlobRef, next: BlobRef, momentum: BlobRef) {
+        let Stage::Folding(folding) = &self.stage else { return };
+        if folding.round() != round || self.round != round {
+            return;
+        }
+        let manifest = FoldManifest {
+            run: self.run,
+            round,
+            base: self.base.hash,
+            accepted: folding.accepted.clone(),
+            step,
+            next,
+            pool: self.spec.reward.pool,
+        };
+        let fold = Signed::new(&self.identity, &manifest);
+        self.out.push_back(Output::Journal(Event::Settled { fold: fold.clone(), momentum }));
+        self.settle(&manifest, momentum).expect("a round that has just folded follows the last settled one");
+        self.stats.accepted += manifest.accepted.len() as u64;
+        self.send_all(ToContributor::Folded(fold));
+        self.out.push_back(Output::Evaluate { round: self.round, base: self.base });
+    }
+
+    fn fold_failed(&mut self, round: u64, peer: Id, why: Reason) {
+        if let Some(reopened) = self.stage.without(round, &peer) {
+            self.stage = Stage::Open(reopened);
+            self.refuse_commit(peer, round, why);
+        }
+    }
+
+    fn evaluated(&mut self, evaluation: Evaluation) {
+        self.out.push_back(Output::Journal(Event::Evaluated(evaluation)));
+        self.keep(evaluation);
+        self.send_all(ToContributor::Evaluated(evaluation));
+    }
+
+    fn keep(&mut self, evaluation: Evaluation) {
+        self.evaluations.push_back(evaluation);
+        while self.evaluations.len() > VIEW_HISTORY {
+            self.evaluations.pop_front();
+        }
+    }
+
+    /// Moves the head on. The same for a round that has just folded and for one in the journal.
+    fn settle(&mut self, manifest: &FoldManifest, momentum: BlobRef) -> Result<(), RestoreError> {
+        for share in manifest.shares() {
+            self.ledger.append(&tributary_ledger::Entry::new(manifest.round, share))?;
+        }
+        self.round += 1;
+        self.base = manifest.next;
+        self.momentum = Some(momentum);
+        self.stage = Stage::Idle;
+        Ok(())
+    }
+
+    /// Opens, closes and folds rounds as time and peers allow.
+    fn advance(&mut self, now: Millis) {
+        if let Stage::Idle = self.stage
+            && self.peers_suffice()
+        {
+            self.open(now);
+        }
+        let Stage::Open(open) = &mut self.stage else { return };
+        let (peers, round) = (&self.peers, open.manifest.round);
+        let all_in = |open: &Round| {
+            let is_in = |(id, peer): (&Id, &Peer)| peer.passed == Some(round) || open.is_resolved(id);
+            !peers.is_empty() && peers.iter().all(is_in) && !open.is_fetching()
+        };
+        if !open.is_over(now, all_in) {
+            return;
+        }
+        let (plan, unavailable) = open.plan(self.spec.outer, self.base, self.momentum);
+        for peer in unavailable {
+            self.refuse_commit(peer, round, Reason::Unavailable);
+        }
+        if plan.accepted.len() >= self.spec.round.quorum as usize {
+            self.out.push_back(Output::Fold(plan.clone()));
+            let Stage::Open(open) = std::mem::take(&mut self.stage) else { return };
+            self.stage = Stage::Folding(round::Folding { open, accepted: plan.accepted });
+        } else {
+            // The round goes again, under its number, once there are contributors for it.
+            self.stage = Stage::Idle;
+            if self.peers_suffice() {
+                self.open(now);
+            }
+        }
+    }
+
+    fn peers_suffice(&self) -> bool {
+        self.peers.len() >= self.spec.round.quorum as usize
+    }
+
+    fn open(&mut self, now: Millis) {
+        let round = Round::open(&self.identity, &self.spec, self.run, self.round, self.base.hash, now);
+        self.out.push_back(Output::Journal(Event::Opened(round.signed.clone())));
+        self.send_all(ToContributor::Open(round.announcement(now)));
+        self.peers.values_mut().for_each(|peer| peer.passed = None);
+        self.stage = Stage::Open(round);
+    }
+
+    fn refuse_commit(&mut self, peer: Id, round: u64, reason: Reason) {
+        *self.stats.refused.entry(reason).or_default() += 1;
+        self.send(peer, ToContributor::Verdict { round, refused: Some(reason) });
+    }
+
+    fn refuse_frame(&mut self, from: Id, why: &str) {
+        self.stats.bad_frames += 1;
+        let count = self.refusals.entry(from).or_default();
+        *count += 1;
+        if *count == MAX_REFUSALS {
+            self.stats.dropped += 1;
+            self.peers.remove(&from);
+            let refusal = Refusal::Misbehaved(crate::message::bounded_text(why));
+            self.send(from, ToContributor::Refused(refusal));
+            self.out.push_back(Output::Drop(from));
+        }
+    }
+
+    fn send(&mut self, to: Id, message: ToContributor) {
+        self.out.push_back(Output::Send { to: vec![to], message: Box::new(message) });
+    }
+
+    fn send_all(&mut self, message: ToContributor) {
+        if !self.peers.is_empty() {
+            let to = self.peers.keys().copied().collect();
+            self.out.push_back(Output::Send { to, message: Box::new(message) });
+        }
+    }
+
+    /// Everyone is told who is here; in a large swarm everyone sees the next stretch of peers.
+    fn send_roster(&mut self, now: Millis) {
+        if self.peers.is_empty() || now < self.roster_at {
+            return;
+        }
+        let fits = self.peers.len() <= MAX_ROSTER;
+        self.roster_at = now + if fits { ROSTER_EVERY_MS } else { LARGE_ROSTER_EVERY_MS };
+        let after = self.roster_cursor.filter(|_| !fits);
+        let lines = self.peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after)).take(MAX_ROSTER);
+        let peers: Vec<_> = lines.map(|(id, peer)| roster_line(*id, peer)).collect();
+        self.roster_cursor = peers.last().filter(|_| peers.len() == MAX_ROSTER).map(|peer| peer.peer);
+        let total = self.peers.len() as u32;
+        self.send_all(ToContributor::Roster(Roster { total, peers }));
+    }
+}
+
+fn roster_line(peer: Id, state: &Peer) -> RosterPeer {
+    let status = state.status.as_ref();
+    RosterPeer {
+        peer,
+        kind: state.kind,
+        tokens: status.map_or(0, |s| s.tokens),
+        tokens_per_s: status.map_or(0.0, |s| s.tokens_per_s),
+        device: status.map_or_else(String::new, |s| s.device.clone()),
+    }
+}
+
+impl Round {
+    fn announcement(&self, now: Millis) -> Open {
+        Open { manifest: self.signed.clone(), remaining_ms: self.manifest.deadline_ms.saturating_sub(now) }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the driver asks of a trainer and what the trainer answers.
+//!
+//! The trainer runs on its own thread (a worker in a tab, a thread natively) and holds the weights:
+//! the shared base, on the CPU, and its own local weights, on the device. Both lists cross as
+//! postcard bytes in a tab and as values natively. Jobs are done in the order they come; between
+//! training steps the trainer looks for the next job.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::RunSpec;
+use crate::{BlobRef, Hash, Id};
+
+/// An order to the trainer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Job {
+    /// Open the device and build the model. Answered by [`Report::Ready`] or [`Report::Trouble`].
+    /// A second `Start` with the same run is a no-op that answers `Ready` again.
+    Start {
+        /// The run.
+        spec: Box<RunSpec>,
+        /// The data manifest's JSON bytes.
+        data: Bytes,
+        /// Whose data to train on.
+        me: Id,
+        /// Which device to use.
+        device: DeviceChoice,
+    },
+    /// Adopt this snapshot as the base. The first one is also the local start; a later one (rounds
+    /// were missed) moves local weights by the difference, so that local work since the last cut
+    /// survives. Answered by [`Report::Based`].
+    Base {
+        /// The first round that trains from it.
+        round: u64,
+        /// Its name.
+        hash: Hash,
+        /// The weights.
+        weights: Bytes,
+    },
+    /// Train (on) for this round with the data its seed names, until the next order. Needs a base.
+    /// Tokens and losses go on counting from the last cut.
+    Train {
+        /// The round.
+        round: u64,
+        /// Its seed.
+        seed: Hash,
+    },
+    /// A data shard that was asked for by [`Report::Need`].
+    Shard {
+        /// Its name.
+        hash: Hash,
+        /// Its tokens.
+        bytes: Bytes,
+    },
+    /// Make the update of `round`: base − local, and remember where it was cut. Training goes on
+    /// afterwards. Answered by [`Report::Update`] or [`Report::Withheld`].
+    Cut {
+        /// The round.
+        round: u64,
+    },
+    /// Add this step to the base and check the result. If a cut of that round was sent, local weights
+    /// become new base + (local − local at the cut), so that work since the cut survives and the
+    /// work that was sent is not counted twice; otherwise they move by the step. Answered by
+    /// [`Report::Based`], or by [`Report::Mismatch`] with nothing changed.
+    Fold {
+        /// The round that folded. The new base is round + 1's.
+        round: u64,
+        /// The step's bytes (see [`crate::update`]).
+        step: Bytes,
+        /// What the new base must hash to.
+        next: Hash,
+    },
+    /// Stop training at once; keep everything. `Train` goes on.
+    Pause,
+}
+
+/// Which device to train on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A real GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The GPU adapter that there is, a software one included.
+    Gpu,
+    /// The CPU.
+    Cpu,
+}
+
+/// An answer or a message of the trainer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// The device is open.
+    Ready(DeviceInfo),
+    /// The base is now this state.
+    Based {
+        /// The first round that trains from it.
+        round: u64,
+        /// Its name, computed here.
+        hash: Hash,
+    },
+    /// A step did not lead where it should: the base is as before, fetch the snapshot.
+    Mismatch {
+        /// The round that should have folded.
+        round: u64,
+        /// What the new base would have been, or `None` where the step's bytes were refused.
+        got: Option<Hash>,
+    },
+    /// A shard is wanted now or soon.
+    Need(BlobRef),
+    /// Steps were done; at most four a second.
+    Progress(Progress),
+    /// The update of a round.
+    Update {
+        /// The round.
+        round: u64,
+        /// The base it is measured from.
+        base: Hash,
+        /// Its bytes.
+        update: Bytes,
+        /// Tokens since the last cut.
+        tokens: u64,
+        /// Mean loss of the first steps since then (up to 8), in nats a token.
+        loss_first: f32,
+        /// Mean loss of the last steps (up to 8).
+        loss_last: f32,
+    },
+    /// There is no update this round, and why, for a person.
+    Withheld {
+        /// The round.
+        round: u64,
+        /// One sentence.
+        why: String,
+    },
+    /// Something a person should know; training goes on (`fatal: false`) or can't (`true`).
+    Trouble {
+        /// What happened, what it means and what to do.
+        what: String,
+        /// Whether the trainer has given up.
+        fatal: bool,
+    },
+}
+
+/// How training goes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The round.
+    pub round: u64,
+    /// Steps since the last cut.
+    pub steps: u64,
+    /// Tokens since the last cut.
+    pub tokens: u64,
+    /// Newest known training loss, in nats a token.
+    pub loss: f32,
+    /// Tokens a second over the last seconds.
+    pub tokens_per_s: f32,
+}
+
+/// The device that trains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct DeviceInfo {
+    /// What computes.
+    pub backend: Backend,
+    /// The device's own name.
+    pub name: String,
+    /// Why not the GPU, where it is not the GPU; for a person.
+    pub note: Option<String>,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// WebGPU in a browser.
+    WebGpu,
+    /// wgpu on a desktop GPU.
+    Wgpu,
+    /// The processor.
+    Cpu,
+}

@@ -1,0 +1,41 @@
+//! Every bound of the protocol, with its unit and its reason.
+
+/// Bytes of one control frame. A fold manifest names at most [`MAX_CONTRIBUTORS`] contributors at
+/// about 84 bytes each, which is the largest thing a control stream carries.
+pub const MAX_CONTROL_FRAME: usize = 256 * 1024;
+
+/// Contributors that one round can accept: what fits a control frame with room to spare.
+pub const MAX_CONTRIBUTORS: usize = 2048;
+
+/// Bytes of one blob: the f32 weights of the largest preset (about 50M parameters, 200 MB) with
+/// room for a model twice that size, and within what a 32-bit wasm memory can hold twice.
+pub const MAX_BLOB: u64 = 512 * 1024 * 1024;
+
+/// Bytes of one blob chunk: BLAKE3 chunk groups must be a power of two times 1024; 64 KiB keeps the
+/// chunk list at 0.05 % of the blob and a resumed transfer loses at most that much.
+pub const CHUNK: usize = 64 * 1024;
+
+/// Bytes of a text field that a peer chooses (its agent string, a device name).
+pub const MAX_TEXT: usize = 96;
+
+/// Parameters of a model: [`MAX_BLOB`] of f32.
+pub const MAX_PARAMS: u64 = MAX_BLOB / 4;
+
+/// Tokens that a contributor can claim for one round. An H100 at one million tokens a second needs
+/// over 18 minutes for this.
+pub const MAX_TOKENS_PER_ROUND: u64 = 1 << 30;
+
+/// Shards in a data manifest: 256 GiB of bytes tokens at the usual shard size.
+pub const MAX_SHARDS: usize = 1 << 20;
+
+/// Bytes of one data shard. A tab holds a few at a time.
+pub const MAX_SHARD: u64 = 4 * 1024 * 1024;
+
+/// Peers listed in a roster: more than a page can show, small enough for one frame.
+pub const MAX_ROSTER: usize = 64;
+
+/// Refused frames after which a connection is dropped.
+pub const MAX_REFUSALS: u32 = 8;
+
+/// Rounds and loss points that a view keeps.
+pub const VIEW_HISTORY: usize = 256;

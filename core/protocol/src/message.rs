@@ -1,0 +1,433 @@
+//! What crosses the control stream, in frames of postcard.
+//!
+//! The coordinator is one peer; everyone else talks to it. Bulk never travels here: messages name
+//! blobs. Refuses frames over [`MAX_CONTROL_FRAME`], frames with a tail, and texts over
+//! [`MAX_TEXT`](crate::limits::MAX_TEXT).
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::limits::{MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
+use crate::sign::Signable;
+use crate::spec::RunSpec;
+use crate::{BlobRef, Hash, Id, PROTOCOL_VERSION, Signed};
+
+/// From a contributor to the coordinator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToCoordinator {
+    /// The first message on a connection.
+    Hello(Hello),
+    /// How it goes, for the others to see; at most one every [`STATUS_EVERY_MS`].
+    Status(Status),
+    /// The hash of this round's update. The coordinator then fetches that blob from the sender.
+    Commit(Signed<Commit>),
+    /// Nothing will come from the sender for this round: no need to wait.
+    Pass {
+        /// The round.
+        round: u64,
+    },
+}
+
+/// Milliseconds between a contributor's status messages.
+pub const STATUS_EVERY_MS: u64 = 2_000;
+
+/// Who joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the sender. First, so that it stays readable in any version.
+    pub version: u16,
+    /// The run it wants, if it wants a certain one.
+    pub run: Option<Hash>,
+    /// Tab or native.
+    pub kind: PeerKind,
+    /// Program and version, for people.
+    pub agent: String,
+}
+
+/// What a contributor runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum PeerKind {
+    /// A browser tab.
+    Tab,
+    /// The native binary.
+    Native,
+}
+
+/// A contributor's own account of its round; shown, never paid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The round it works on.
+    pub round: u64,
+    /// Tokens trained in it so far.
+    pub tokens: u64,
+    /// Tokens a second.
+    pub tokens_per_s: f32,
+    /// The device, in words.
+    pub device: String,
+}
+
+/// A contributor's promise of one update, made before it shows the update.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The run.
+    pub run: Hash,
+    /// The round.
+    pub round: u64,
+    /// The state it was trained from.
+    pub base: Hash,
+    /// The update.
+    pub update: BlobRef,
+    /// Tokens trained.
+    pub tokens: u64,
+    /// Mean training loss, in nats a token, over the round's first steps.
+    pub loss_first: f32,
+    /// The same over its last steps.
+    pub loss_last: f32,
+}
+
+impl Signable for Commit {
+    const CONTEXT: &'static str = "tributary commit v1";
+}
+
+/// From the coordinator to a contributor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToContributor {
+    /// The answer to a hello that is welcome.
+    Welcome(Box<Welcome>),
+    /// The sender won't be served; the connection ends after this.
+    Refused(Refusal),
+    /// A round begins.
+    Open(Open),
+    /// What became of a commit.
+    Verdict {
+        /// The commit's round.
+        round: u64,
+        /// `None`: accepted.
+        refused: Option<Reason>,
+    },
+    /// A round is folded: here is the new base.
+    Folded(Signed<FoldManifest>),
+    /// The new base's loss on held-out text.
+    Evaluated(Evaluation),
+    /// Who is here.
+    Roster(Roster),
+}
+
+/// Everything a contributor needs to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The run.
+    pub spec: RunSpec,
+    /// The newest round that has not folded.
+    pub round: u64,
+    /// The weights it starts from.
+    pub base: BlobRef,
+    /// That round, if it is open.
+    pub open: Option<Open>,
+    /// What the newcomer has earned so far.
+    pub credits: u64,
+    /// Held-out evaluations so far, oldest first, the newest
+    /// [`VIEW_HISTORY`](crate::limits::VIEW_HISTORY).
+    pub evaluations: Vec<Evaluation>,
+}
+
+/// An open round, with the time left as the sender sees it, so that clocks needn't agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// The signed manifest.
+    pub manifest: Signed<RoundManifest>,
+    /// Milliseconds to the deadline.
+    pub remaining_ms: u64,
+}
+
+/// What a round is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundManifest {
+    /// The run.
+    pub run: Hash,
+    /// The round, from 0, counting folded rounds. A round in which too few updates came is opened
+    /// again under its number, with a new seed and deadline.
+    pub round: u64,
+    /// The state to train from.
+    pub base: Hash,
+    /// Names everyone's data through [`crate::assign::Assignment`].
+    pub seed: Hash,
+    /// The deadline in milliseconds on the coordinator's clock since 1970.
+    pub deadline_ms: u64,
+    /// Credits that the round shares out.
+    pub pool: u64,
+}
+
+impl Signable for RoundManifest {
+    const CONTEXT: &'static str = "tributary round v1";
+}
+
+/// What a round became. From this and the blobs it names anyone can recompute the new base, and
+/// from it alone what each contributor earned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoldManifest {
+    /// The run.
+    pub run: Hash,
+    /// The round that folded.
+    pub round: u64,
+    /// The state before.
+    pub base: Hash,
+    /// Accepted updates, in the order of the fold; never empty.
+    pub accepted: Vec<Accepted>,
+    /// What to add to the base.
+    pub step: BlobRef,
+    /// The state after, which is also the snapshot blob.
+    pub next: BlobRef,
+    /// Credits shared out by accepted tokens.
+    pub pool: u64,
+}
+
+impl Signable for FoldManifest {
+    const CONTEXT: &'static str = "tributary fold v1";
+}
+
+impl FoldManifest {
+    /// What each accepted contributor earned: a pure function of the manifest.
+    pub fn shares(&self) -> Vec<tributary_ledger::Share> {
+        let work: Vec<_> = self.accepted.iter().map(|a| (a.peer.0, a.tokens)).collect();
+        tributary_ledger::split(self.pool, &work)
+    }
+}
+
+/// One accepted update.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Whose.
+    pub peer: Id,
+    /// The update.
+    pub update: BlobRef,
+    /// Its tokens.
+    pub tokens: u64,
+    /// Its share of the mean.
+    pub weight: f32,
+    /// The factor on its norm.
+    pub clip: f32,
+}
+
+/// The loss of a state on held-out text, as the coordinator measured it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The state is the base of this round.
+    pub round: u64,
+    /// Bits per byte.
+    pub bits_per_byte: f32,
+}
+
+/// Who is here: the newest states of at most [`MAX_ROSTER`] peers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roster {
+    /// How many there are in all.
+    pub total: u32,
+    /// Some of them; the reader is always among them.
+    pub peers: Vec<RosterPeer>,
+}
+
+/// One line of the roster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RosterPeer {
+    /// Who.
+    pub peer: Id,
+    /// Tab or native.
+    pub kind: PeerKind,
+    /// Tokens in the current round, by its own account.
+    pub tokens: u64,
+    /// Tokens a second, by its own account.
+    pub tokens_per_s: f32,
+    /// The device, in words, by its own account.
+    pub device: String,
+}
+
+/// Why a peer isn't served. Each says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Another protocol version.
+    #[error(
+        "this coordinator speaks protocol version {ours} and you speak {yours}: update the older of the two (in a tab: reload the page)"
+    )]
+    Version {
+        /// The coordinator's.
+        ours: u16,
+        /// The contributor's.
+        yours: u16,
+    },
+    /// Another run.
+    #[error(
+        "this coordinator trains run {ours} and you asked for run {yours}: check the address or leave the run id out"
+    )]
+    Run {
+        /// The coordinator's.
+        ours: Hash,
+        /// The one asked for.
+        yours: Hash,
+    },
+    /// No room.
+    #[error("the run is full ({0} contributors): try again later")]
+    Full(u32),
+    /// Too many refused frames.
+    #[error(
+        "the connection sent too many messages that had to be refused ({0}); reconnect with a program of this version"
+    )]
+    Misbehaved(String),
+}
+
+impl Refusal {
+    /// Whether asking again later can help.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Refusal::Full(_))
+    }
+}
+
+/// Why a commit or update does not count. Shown to the contributor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+pub enum Reason {
+    /// Signature, run or form.
+    #[error("the commit was not validly signed for this run")]
+    Forged,
+    /// For another round than the open one.
+    #[error("the commit is for another round")]
+    WrongRound,
+    /// Trained from other weights.
+    #[error("the update was trained from other weights than the round's")]
+    WrongBase,
+    /// After the grace period.
+    #[error("the update came after the round's deadline and grace")]
+    Late,
+    /// A second, different commit.
+    #[error("there is a commit for this round already")]
+    Twice,
+    /// No or too many tokens.
+    #[error("the token count is zero or impossible")]
+    Tokens,
+    /// The losses are not finite.
+    #[error("the training loss is not a number")]
+    Loss,
+    /// The round is full.
+    #[error("the round has as many contributors as it can take")]
+    Full,
+    /// The blob never came, or came wrong.
+    #[error("the update could not be fetched")]
+    Unavailable,
+    /// The blob is not an update of this model.
+    #[error("the update's bytes are not an update of this model")]
+    Malformed,
+}
+
+impl Commit {
+    /// Whether a commit for this round could be accepted, before its blob is seen.
+    pub fn check(&self, round: &RoundManifest, max_bytes: u64) -> Result<(), Reason> {
+        if self.run != round.run {
+            return Err(Reason::Forged);
+        }
+        if self.round != round.round {
+            return Err(Reason::WrongRound);
+        }
+        if self.base != round.base {
+            return Err(Reason::WrongBase);
+        }
+        if self.tokens == 0 || self.tokens > MAX_TOKENS_PER_ROUND {
+            return Err(Reason::Tokens);
+        }
+        if !self.loss_first.is_finite() || !self.loss_last.is_finite() {
+            return Err(Reason::Loss);
+        }
+        if self.update.bytes > max_bytes {
+            return Err(Reason::Malformed);
+        }
+        Ok(())
+    }
+}
+
+/// A message that fits a control frame or is refused.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The first bound that the message breaks, in words.
+    fn check(&self) -> Result<(), &'static str>;
+
+    /// The frame's bytes.
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("a message has a finite serde form")
+    }
+
+    /// The message in a frame.
+    fn decode(frame: &[u8]) -> Result<Self, BadFrame> {
+        if frame.len() > MAX_CONTROL_FRAME {
+            return Err(BadFrame::TooLong(frame.len()));
+        }
+        let (message, tail) = postcard::take_from_bytes::<Self>(frame).map_err(|_| BadFrame::Malformed)?;
+        if !tail.is_empty() {
+            return Err(BadFrame::Malformed);
+        }
+        message.check().map_err(BadFrame::OutOfBounds)?;
+        Ok(message)
+    }
+}
+
+impl Message for ToCoordinator {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            ToCoordinator::Hello(hello) => text(&hello.agent),
+            ToCoordinator::Status(status) => text(&status.device),
+            ToCoordinator::Commit(_) | ToCoordinator::Pass { .. } => Ok(()),
+        }
+    }
+}
+
+impl Message for ToContributor {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            ToContributor::Welcome(welcome) => {
+                if welcome.evaluations.len() > crate::limits::VIEW_HISTORY {
+                    return Err("too many evaluations");
+                }
+                Ok(())
+            }
+            ToContributor::Refused(Refusal::Misbehaved(what)) => text(what),
+            ToContributor::Roster(roster) => {
+                if roster.peers.len() > MAX_ROSTER {
+                    return Err("too many peers in the roster");
+                }
+                roster.peers.iter().try_for_each(|peer| text(&peer.device))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FoldManifest {
+    /// Whether a fold manifest is within its bounds.
+    pub fn is_bounded(&self) -> bool {
+        self.accepted.len() <= MAX_CONTRIBUTORS && self.next.is_bounded() && self.step.is_bounded()
+    }
+}
+
+fn text(text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_TEXT { Err("a text is too long") } else { Ok(()) }
+}
+
+/// Cuts a text of ours to what a peer accepts.
+pub fn bounded_text(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Why a frame was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadFrame {
+    /// Over the limit.
+    #[error("a frame of {0} bytes is over the limit")]
+    TooLong(usize),
+    /// Truncated, with a tail, or no message at all.
+    #[error("a frame is not a message of protocol version {PROTOCOL_VERSION}")]
+    Malformed,
+    /// A field is over its bound.
+    #[error("a message is out of bounds: {0}")]
+    OutOfBounds(&'static str),
+}

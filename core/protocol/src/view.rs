@@ -1,0 +1,193 @@
+//! What a person is shown: one value that the page, the terminal and the tests all read.
+//!
+//! Everything is already decided here; a reader only lays it out. Lists are bounded by
+//! [`VIEW_HISTORY`](crate::limits::VIEW_HISTORY) and
+//! [`MAX_ROSTER`](crate::limits::MAX_ROSTER).
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::DeviceInfo;
+use crate::message::PeerKind;
+
+/// A contributor's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Snapshot {
+    /// This contributor's peer id.
+    pub me: String,
+    /// What it does now.
+    pub phase: Phase,
+    /// Whether the coordinator is there.
+    pub link: Link,
+    /// The run, once known.
+    pub run: Option<RunView>,
+    /// The device, once open.
+    pub device: Option<DeviceInfo>,
+    /// The current round, once known.
+    pub round: Option<RoundView>,
+    /// Tokens trained in this session.
+    pub tokens: u64,
+    /// Tokens a second.
+    pub tokens_per_s: f32,
+    /// Newest training loss, nats a token.
+    pub loss: Option<f32>,
+    /// Credits earned in all, as the settled rounds' manifests give them.
+    pub credits: u64,
+    /// Held-out and own loss by round, oldest first.
+    pub losses: Vec<LossPoint>,
+    /// This contributor's rounds, newest first.
+    pub rounds: Vec<RoundRow>,
+    /// Who is here.
+    pub peers: Vec<PeerRow>,
+    /// How many are here in all.
+    pub peers_total: u32,
+    /// The newest message to the person, if one stands.
+    pub notice: Option<String>,
+}
+
+/// What a contributor does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Phase {
+    /// Not started, or stopped.
+    Idle,
+    /// Reaching the coordinator for the first time.
+    Connecting,
+    /// Fetching the manifest, the weights, or opening the device.
+    Preparing {
+        /// What, in words.
+        what: String,
+    },
+    /// Everything is there; no round is open.
+    Waiting,
+    /// Training.
+    Training,
+    /// Will stop when this round's update is in.
+    Finishing,
+    /// Stopped for a reason that won't pass by itself.
+    Failed {
+        /// What happened and what to do.
+        why: String,
+    },
+}
+
+/// Whether the coordinator is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Link {
+    /// Not wanted.
+    Off,
+    /// Connected and welcome.
+    Online,
+    /// Dialling.
+    Dialling,
+    /// Away; training goes on if there is a base.
+    Away {
+        /// Milliseconds to the next attempt.
+        retry_in_ms: u64,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// The run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RunView {
+    /// Its name.
+    pub name: String,
+    /// Its id, hex.
+    pub id: String,
+    /// Parameters of the model.
+    pub params: u64,
+    /// Seconds of a round.
+    pub round_seconds: u32,
+    /// Credits a round.
+    pub pool: u64,
+}
+
+/// The current round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RoundView {
+    /// Its number.
+    pub round: u64,
+    /// Milliseconds left, if it is open; `None` while updates are gathered and folded.
+    pub left_ms: Option<u64>,
+    /// Tokens trained in it.
+    pub tokens: u64,
+}
+
+/// Losses at one round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct LossPoint {
+    /// The round.
+    pub round: u64,
+    /// Held-out bits per byte of that round's base.
+    pub heldout: Option<f32>,
+    /// Own training loss at the round's end, bits per byte.
+    pub own: Option<f32>,
+}
+
+/// One of this contributor's rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct RoundRow {
+    /// The round.
+    pub round: u64,
+    /// Tokens in its update.
+    pub tokens: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The state hash after the round, hex, once this contributor computed it.
+    pub state: Option<String>,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Verdict {
+    /// Sent, not judged yet.
+    Sent,
+    /// Accepted; the round has not folded yet.
+    Accepted,
+    /// Folded and credited.
+    Credited {
+        /// Credits.
+        credits: u64,
+    },
+    /// Not counted.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// Not sent.
+    Withheld {
+        /// Why.
+        why: String,
+    },
+    /// This contributor was here but sent nothing.
+    Watched,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct PeerRow {
+    /// Its peer id.
+    pub id: String,
+    /// `tab` or `native`.
+    pub kind: PeerKind,
+    /// Whether it is this contributor.
+    pub me: bool,
+    /// Tokens in the current round, by its own account.
+    pub tokens: u64,
+    /// Tokens a second, by its own account.
+    pub tokens_per_s: f32,
+    /// The device, in words.
+    pub device: String,
+}
