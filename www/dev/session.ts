@@ -1,0 +1,143 @@
+// A session that makes its snapshots up. `?fake=` names the moment to show: training (the default),
+// loading, away, failed, folding, cpu. Nothing of this gets into the build.
+
+import type { Session } from '../src/session.ts';
+import { say } from '../src/strings.ts';
+import { emptyView, type View } from '../src/view/view.ts';
+import type { LossPoint, PeerRow, RoundRow, Snapshot } from '../src/wasm/net/tributary_web_net.js';
+
+const moment = new URLSearchParams(location.search).get('fake') ?? 'training';
+const ROUNDS = 41;
+const ME = '12D3KooWQ8bQx5p1vZf3nK6aXw2sYc7RtUeLh9mJ4gBdN7Va1kTs';
+
+class FakeSession implements Pick<Session, 'view' | 'preload' | 'start' | 'finish' | 'stop' | 'dispose'> {
+  readonly view: View = emptyView();
+  #timer = 0;
+  #began = 0;
+
+  constructor(
+    _device: string,
+    private readonly changed: () => void,
+  ) {}
+
+  async preload(): Promise<void> {}
+
+  async start(): Promise<void> {
+    this.view.starting = true;
+    this.view.error = undefined;
+    this.view.loading = { what: say.partTrainer, done: 5_412_000, total: 13_800_000 };
+    this.changed();
+    if (moment === 'loading') return;
+    if (moment === 'error') {
+      this.view.error = say.coordinatorSilent('HTTP 502');
+      this.view.starting = false;
+      this.view.loading = undefined;
+      this.changed();
+      return;
+    }
+    this.view.starting = false;
+    this.view.loading = undefined;
+    this.#began = performance.now();
+    this.#emit();
+    this.#timer = window.setInterval(() => this.#emit(), 1000);
+  }
+
+  finish(): void {
+    if (this.view.snapshot) this.view.snapshot.phase = { kind: 'finishing' };
+    clearInterval(this.#timer);
+    this.changed();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    if (this.view.snapshot) this.view.snapshot = { ...this.view.snapshot, phase: { kind: 'idle' } };
+    this.view.starting = false;
+    this.view.loading = undefined;
+    this.changed();
+  }
+
+  dispose(): void {
+    this.stop();
+    this.view.snapshot = undefined;
+    this.changed();
+  }
+
+  #emit(): void {
+    const since = performance.now() - this.#began;
+    this.view.snapshot = snapshot(since);
+    this.view.at = performance.now();
+    this.changed();
+  }
+}
+
+export { FakeSession as Session };
+
+function snapshot(since: number): Snapshot {
+  const cpu = moment === 'cpu';
+  return {
+    me: ME,
+    phase:
+      moment === 'failed'
+        ? {
+            kind: 'failed',
+            why: 'This coordinator speaks protocol version 2 and you speak 1: reload the page to get the newer one.',
+          }
+        : { kind: 'training' },
+    link:
+      moment === 'away'
+        ? { kind: 'away', retry_in_ms: 4000, why: 'The connection to the coordinator was closed.' }
+        : { kind: 'online' },
+    run: { name: 'Gutenberg tiny', id: 'ab'.repeat(32), params: 1_049_216, round_seconds: 30, pool: 1000 },
+    device: {
+      backend: cpu ? 'cpu' : 'webgpu',
+      name: cpu ? 'one thread, SIMD' : 'NVIDIA GeForce RTX 4070',
+      note: cpu
+        ? 'The only graphics adapter here is a software one, which is slower than the processor.'
+        : undefined,
+    },
+    round: {
+      round: ROUNDS,
+      left_ms: moment === 'folding' ? undefined : Math.max(0, 23_400 - since),
+      tokens: 148_480 + Math.round(since * 21),
+    },
+    tokens: 12_582_912 + Math.round(since * 21),
+    tokens_per_s: 21_340.5,
+    loss: 1.412,
+    credits: 18_240,
+    losses: Array.from({ length: ROUNDS }, (_, i): LossPoint => {
+      const curve = 1.9 + 4.2 * Math.exp(-i / 9);
+      return { round: i, heldout: curve, own: i === 3 ? undefined : curve - 0.12 + 0.09 * Math.sin(i * 2.3) };
+    }),
+    rounds: Array.from({ length: 24 }, (_, i): RoundRow => {
+      const round = ROUNDS - 1 - i;
+      const state = `${(round * 2654435761).toString(16).padStart(8, '0')}${'0'.repeat(56)}`;
+      if (i === 0) return { round, tokens: 612_352, verdict: { kind: 'accepted' }, state: undefined };
+      if (i === 4) {
+        const why = 'the update came after the round’s deadline and grace';
+        return { round, tokens: 98_304, verdict: { kind: 'refused', why }, state };
+      }
+      if (i === 7) return { round, tokens: 0, verdict: { kind: 'watched' }, state };
+      return { round, tokens: 600_000 + 4096 * i, verdict: { kind: 'credited', credits: 480 + i }, state };
+    }),
+    peers: peers(since),
+    peers_total: 7,
+    notice: moment === 'away' ? 'Training goes on from the weights of round 41.' : undefined,
+  };
+}
+
+function peers(since: number): PeerRow[] {
+  const row = (id: string, kind: PeerRow['kind'], device: string, tokens_per_s: number): PeerRow => ({
+    id,
+    kind,
+    me: id === ME,
+    tokens: Math.round(tokens_per_s * (7 + since / 1000)),
+    tokens_per_s,
+    device,
+  });
+  return [
+    row(ME, 'tab', 'NVIDIA GeForce RTX 4070', 21_340.5),
+    row('12D3KooWAfkFN3bzbEyqhv1uXxvRXoPyM9nQ4rPqTtC6wZr8Lp2d', 'native', 'AMD Radeon RX 7900 XTX', 88_213),
+    row('12D3KooWHs72kdLqPzXvB5nMw4Rt6Yu8Io9PaSd3FgHj1KlZxCvB', 'tab', 'Apple M3', 14_002),
+    row('12D3KooWMnbVcXzLkJhGfDsApOiUyTrEwQ1234567890abcdefgh', 'tab', 'Processor, one thread', 1_204),
+  ];
+}

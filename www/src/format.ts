@@ -1,0 +1,28 @@
+// Numbers and times in words, in the language that the page is written in.
+
+import { say } from './strings.ts';
+
+const locale = document.documentElement.lang || 'en';
+const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 3 });
+const three = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+const one = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+/** 1,234,567 */
+export const count = (n: number): string => whole.format(n);
+
+/** 1.23M; whole below ten thousand, where it still fits. */
+export const compact = (n: number): string => (n < 10_000 ? whole : short).format(n);
+
+/** 3.412, for losses. */
+export const loss = (n: number | undefined): string => (n === undefined ? say.none : three.format(n));
+
+/** Megabytes with one decimal. */
+export const megabytes = (bytes: number): string => one.format(bytes / 1e6);
+
+/** "23 s" or "2 min 05 s". Rounds up, so that it says 0 only when the time is over. */
+export function duration(ms: number): string {
+  const seconds = Math.max(0, Math.ceil(ms / 1000));
+  if (seconds < 100) return say.seconds(count(seconds));
+  return say.minutes(count(Math.floor(seconds / 60)), String(seconds % 60).padStart(2, '0'));
+}

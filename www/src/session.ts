@@ -1,0 +1,149 @@
+// One visit: what is loaded when, and what the views draw. Holds no protocol logic: the wasm peer
+// says everything else by its snapshots.
+
+import { identity } from './identity.ts';
+import { sleep } from './sleep.ts';
+import { say } from './strings.ts';
+import { startTrainer } from './trainer.ts';
+import { emptyView, isActive, type View } from './view/view.ts';
+import type { DeviceChoice, Peer, RunFile } from './wasm/net/tributary_web_net.js';
+import netUrl from './wasm/net/tributary_web_net_bg.wasm?url';
+import { compile, type Loading } from './wasm.ts';
+
+/** Shown to the others beside this contributor's name. */
+const AGENT = `tributary-tab/${__VERSION__}`;
+
+/** Something that can be done right, in words. */
+class Trouble extends Error {}
+
+export class Session {
+  readonly view: View = emptyView();
+  #peer: Peer | undefined;
+  #worker: Worker | undefined;
+  #abort = new AbortController();
+  #net: Promise<typeof Peer> | undefined;
+
+  constructor(
+    private readonly device: DeviceChoice,
+    private readonly changed: () => void,
+  ) {}
+
+  /** Fetches the small part before it is wanted. Trouble is told at Start, which tries again. */
+  async preload(): Promise<void> {
+    await Promise.allSettled([this.#loadNet(() => {}), this.#loadRun()]);
+    this.changed();
+  }
+
+  /** Loads what is missing, joins and trains. */
+  async start(): Promise<void> {
+    const { view } = this;
+    if (view.starting || isActive(view.snapshot)) return;
+    view.error = undefined;
+    if (this.#peer && view.snapshot?.phase.kind === 'idle') {
+      this.#peer.start();
+      return;
+    }
+    this.dispose();
+    const abort = new AbortController();
+    this.#abort = abort;
+    view.starting = true;
+    this.changed();
+    try {
+      await this.#join(abort.signal);
+    } catch (error) {
+      if (!abort.signal.aborted) view.error = words(error);
+    }
+    view.starting = false;
+    view.loading = undefined;
+    this.changed();
+  }
+
+  /** Sends this round's update, then stops. */
+  finish(): void {
+    if (this.#peer) this.#peer.finish();
+    else this.#abort.abort();
+  }
+
+  /** Stops now. */
+  stop(): void {
+    this.#abort.abort();
+    this.#peer?.stop();
+  }
+
+  /** Stops now and lets go of worker, device and connections. */
+  dispose(): void {
+    this.#abort.abort();
+    this.#peer?.free();
+    this.#worker?.terminate();
+    this.#peer = undefined;
+    this.#worker = undefined;
+    this.view.snapshot = undefined;
+    this.changed();
+  }
+
+  async #join(signal: AbortSignal): Promise<void> {
+    const loading = (loading: Loading | undefined) => {
+      this.view.loading = loading;
+      this.changed();
+    };
+    const [net, run, me] = await Promise.all([this.#loadNet(loading), this.#loadRun(signal), identity()]);
+    if (!me.kept) this.view.note = say.identityTemporary;
+    const worker = await startTrainer(signal, loading).catch((error: unknown) => {
+      throw signal.aborted || error instanceof WebAssembly.CompileError
+        ? error
+        : new Trouble(say.trainerFailed(reason(error)));
+    });
+    signal.throwIfAborted();
+    this.#worker = worker;
+    this.#peer = new net(
+      { run, secret: me.secret, device: this.device, agent: AGENT },
+      worker,
+      sleep,
+      (snapshot) => {
+        // The first is the idle one of a peer that was made but not started.
+        this.view.snapshot = snapshot;
+        this.view.at = performance.now();
+        this.changed();
+      },
+    );
+    this.#peer.start();
+  }
+
+  #loadNet(onLoading: (loading: Loading) => void): Promise<typeof Peer> {
+    this.#net ??= (async () => {
+      const module = import('./wasm/net/tributary_web_net.js');
+      const never = new AbortController().signal;
+      const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading);
+      const net = await module;
+      await net.default({ module_or_path: compiled });
+      return net.Peer;
+    })();
+    return this.#net.catch((error: unknown) => {
+      this.#net = undefined;
+      if (error instanceof WebAssembly.CompileError) throw error;
+      throw new Trouble(say.loadFailed(say.partNet, reason(error)));
+    });
+  }
+
+  /** Asked anew at every start: the coordinator may have moved to another run. */
+  async #loadRun(signal?: AbortSignal): Promise<RunFile> {
+    try {
+      const response = await fetch('/run.json', { cache: 'no-store', ...(signal && { signal }) });
+      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      // Checked by the wasm peer, which knows the type.
+      this.view.run = (await response.json()) as RunFile;
+      return this.view.run;
+    } catch (error) {
+      throw new Trouble(say.coordinatorSilent(reason(error)));
+    }
+  }
+}
+
+function words(error: unknown): string {
+  if (error instanceof WebAssembly.CompileError) return say.noWasm;
+  return reason(error);
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

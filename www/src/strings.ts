@@ -1,0 +1,117 @@
+// Every text that the page shows, in one place. Numbers are formatted before they come here.
+
+/** What stands in `index.html`; the build puts `page.key` where that file says `{{key}}`. */
+export const page = {
+  title: 'Tributary: train a language model together',
+  description: 'Browser tabs and gaming PCs train one language model together and are credited for it.',
+  intro1: 'Browser tabs and gaming PCs train one language model together, each on a share of the same text.',
+  intro2: 'Every round your tab’s work is checked, folded into the shared model and credited to you.',
+  noscript: 'This page needs JavaScript and WebAssembly to train. Allow both for this site, then reload.',
+  part: 'Your part',
+  consentTitle: 'What this asks of your machine',
+  consentCompute:
+    'While it trains, this tab keeps your graphics card or processor busy: expect warmth, fan noise and a faster draining battery.',
+  consentNetwork:
+    'What leaves this machine: its network address, which the coordinator and other contributors see, as with any site; a random contributor name kept in this browser; the name of the device that computes; and the computed updates, a few megabytes a round.',
+  consentNothing: 'No account, no files, no other personal data. You can stop at any time.',
+  consentLabel: 'I agree that this tab computes for the shared model while I let it run.',
+  start: 'Start',
+  finish: 'Finish round, then stop',
+  stop: 'Stop now',
+  ready: 'Not training',
+  device: 'Device',
+  deviceNone: 'Chosen when you start',
+  tokens: 'Tokens trained',
+  speed: 'Tokens a second',
+  credits: 'Credits',
+  ownLoss: 'Own loss now',
+  link: 'Coordinator',
+  linkOff: 'Not connected',
+  lossTitle: 'Loss',
+  lossHelp: 'Bits the model needs for each byte of text; lower is better.',
+  lossEmpty: 'The curve begins once a round has been folded and measured.',
+  lossTable: 'Show the figures as a table',
+  heldout: 'Held-out text',
+  own: 'Your training text',
+  round: 'Round',
+  peersTitle: 'Contributors',
+  peersEmpty: 'Once you have started, everyone who is training with you is listed here.',
+  roundsTitle: 'Your rounds',
+  roundsEmpty: 'Every round you took part in is listed here with its verdict.',
+  roundTokens: 'Tokens',
+  verdict: 'Verdict',
+  footer: 'Tributary is open source, Apache-2.0 or MIT. This page loads nothing from other sites.',
+} as const;
+
+/** What the script says. */
+export const say = {
+  identityTemporary:
+    'This browser keeps no storage for this page, so your contributor name is new each time you reload and credits stay with the old one. Allow site data for this page to keep one name.',
+  consentFirst: 'Please tick the box above first: nothing is computed without your agreement.',
+  otherTab:
+    'Tributary is open in another tab of this browser, which does the training. Close that one to go on here.',
+  insecure:
+    'This page did not come over https, so the browser keeps the graphics card from it and the processor computes instead.',
+  noWasm:
+    'This browser cannot run the trainer (WebAssembly with SIMD). Use a current Chrome, Edge, Firefox or Safari.',
+  coordinatorSilent: (why: string) =>
+    `The coordinator does not answer (${why}). Nothing was started: check your connection, then press Start again.`,
+  loadFailed: (what: string, why: string) =>
+    `${what} could not be loaded (${why}). Nothing was started: check your connection, then press Start again or reload the page.`,
+  trainerFailed: (why: string) =>
+    `The trainer could not start (${why}). Reload the page; if that does not help, use a current browser.`,
+  partNet: 'The network part',
+  partTrainer: 'The trainer',
+  loading: (what: string) => `${what} is being loaded`,
+  loaded: (done: string, total: string) => `${done} of ${total} MB`,
+  opening: 'The trainer is starting',
+
+  idle: 'Not training',
+  connecting: 'Reaching the coordinator',
+  waiting: 'Waiting for the next round',
+  training: 'Training',
+  trainingRound: (round: string) => `Training round ${round}`,
+  finishing: 'Finishing, then stopping',
+  finishingRound: (round: string) => `Finishing round ${round}, then stopping`,
+  failed: 'Stopped',
+  left: (time: string) => `${time} left`,
+  folding: 'updates are being gathered; training goes on',
+  roundTokens: (tokens: string) => `${tokens} tokens this round`,
+  seconds: (n: string) => `${n}\u00a0s`,
+  minutes: (min: string, sec: string) => `${min}\u00a0min ${sec}\u00a0s`,
+
+  backend: { webgpu: 'Graphics card (WebGPU)', wgpu: 'Graphics card', cpu: 'Processor' },
+  deviceNamed: (backend: string, name: string) => `${backend}: ${name}`,
+  linkOff: 'Not connected',
+  linkOnline: 'Connected',
+  linkDialling: 'Connecting',
+  linkAway: (wait: string, training: boolean) =>
+    `The coordinator is away, trying again in ${wait}${training ? '; training goes on' : ''}`,
+
+  runLine: (name: string, params: string, seconds: string) =>
+    `${name}, ${params} parameters, rounds of ${seconds}`,
+  lossSentence: (round: string, now: string) => `Held-out loss at round ${round}: ${now} bits per byte.`,
+  lossChange: (round: string, change: string, down: boolean) =>
+    `${down ? 'Down' : 'Up'} ${change} since round ${round}.`,
+  lossOwn: (own: string) => `Yours: ${own}.`,
+  lossPoint: (round: string, heldout: string, own: string) =>
+    `Round ${round}: held-out ${heldout}, yours ${own}`,
+  bitsPerByte: (n: string) => `${n} bits per byte`,
+  none: '–',
+
+  kind: { tab: 'Tab', native: 'Native' },
+  me: 'you',
+  peersTotal: (shown: string, total: string) =>
+    shown === total ? `${total} here` : `${total} here, ${shown} shown`,
+  peerSpeed: (speed: string, tokens: string) => `${speed} tokens/s, ${tokens} this round`,
+
+  verdict: {
+    sent: 'Sent, not judged yet',
+    accepted: 'Accepted, the round is being folded',
+    credited: (credits: string) => `Credited ${credits}`,
+    refused: (why: string) => `Not counted: ${why}`,
+    withheld: (why: string) => `Not sent: ${why}`,
+    watched: 'Here, but nothing sent',
+  },
+  state: (short: string) => `weights ${short}`,
+} as const;
