@@ -76,6 +76,7 @@ pub enum Job {
 
 /// Which device to train on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceChoice {
     /// A real GPU if there is one, else the CPU.

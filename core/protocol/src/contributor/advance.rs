@@ -62,10 +62,6 @@ impl Contributor {
     }
 
     fn want_trainer(&mut self) {
-        if let Trainer::Failed(_) = self.trainer {
-            // The person pressed Start again: so does the trainer, which answers anew.
-            self.trainer = Trainer::Off;
-        }
         if let (Trainer::Off, Some(data)) = (&self.trainer, self.data_ref) {
             self.fetches.want(data, Purpose::Data);
         }

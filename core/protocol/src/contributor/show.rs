@@ -181,7 +181,7 @@ impl Contributor {
             return Phase::Connecting;
         }
         match (&self.trainer, self.base) {
-            (Trainer::Off | Trainer::Failed(_), _) => preparing("fetching the list of texts"),
+            (Trainer::Off, _) => preparing("fetching the list of texts"),
             (Trainer::Starting, _) => preparing("opening the device and building the model"),
             (Trainer::Ready(_), Base::None) => preparing("fetching the model"),
             (Trainer::Ready(_), _) => match self.head.as_ref().and_then(|head| head.open.as_ref()) {

@@ -1,0 +1,113 @@
+//! What comes back from the work that was asked for: fetched blobs and the trainer's reports.
+
+use bytes::Bytes;
+
+use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, hash_of};
+use crate::job::{Job, Report};
+use crate::limits::MAX_SHARD;
+use crate::message::{Commit, ToCoordinator};
+use crate::view::Verdict;
+use crate::{BlobRef, Hash, Millis, Signed};
+
+impl Contributor {
+    pub(super) fn fetched(&mut self, now: Millis, hash: Hash, result: Result<Bytes, String>) {
+        let Some((blob, purpose, result)) = self.fetches.done(now, hash, result) else { return };
+        let bytes = match result {
+            Ok(bytes) => bytes,
+            Err(why) => return self.history.notice(&format!("Fetching {purpose} failed ({why}); trying again.")),
+        };
+        match purpose {
+            Purpose::Data => {
+                let (Some(spec), Trainer::Off) = (&self.spec, &self.trainer) else { return };
+                let (spec, me) = (Box::new(spec.clone()), self.config.identity.id());
+                let start = Job::Start { spec, data: bytes, me, device: self.config.device };
+                self.trainer = Trainer::Starting;
+                self.out.push_back(Output::Job(start));
+            }
+            Purpose::Shard => self.out.push_back(Output::Job(Job::Shard { hash: blob.hash, bytes })),
+            Purpose::Snapshot => {
+                let Some(head) = self.head.as_ref().filter(|head| head.base == blob) else { return };
+                self.base = Base::Coming { round: head.round, hash: hash_of(head) };
+                self.out.push_back(Output::Job(Job::Base { round: head.round, hash, weights: bytes }));
+            }
+            Purpose::Step { round } => {
+                let Some(head) = self.head.as_ref().filter(|head| head.round == round + 1) else { return };
+                let next = hash_of(head);
+                self.base = Base::Coming { round: round + 1, hash: next };
+                self.out.push_back(Output::Job(Job::Fold { round, step: bytes, next }));
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        match report {
+            Report::Ready(device) => self.trainer = Trainer::Ready(device),
+            Report::Based { round, hash } => {
+                self.base = Base::At { round, hash };
+                self.history.based(round, hash);
+            }
+            Report::Mismatch { round, got } => {
+                let got = got.map_or_else(|| "nothing usable".to_owned(), |hash| hash.short());
+                self.history.notice(&format!(
+                    "Round {round}'s step led to {got} instead of the announced state; fetching the whole state."
+                ));
+                self.base = Base::None;
+                if let Some(head) = &mut self.head {
+                    head.step = None;
+                }
+            }
+            Report::Need(blob) if blob.bytes <= MAX_SHARD => self.fetches.want(blob, Purpose::Shard),
+            Report::Need(_) => {
+                self.history.notice("The data manifest names a shard that is too large; it is left out.")
+            }
+            Report::Progress(progress) => {
+                self.history.progress(&progress);
+                self.progress = Some(progress);
+            }
+            Report::Update { round, base, update, tokens, loss_first, loss_last } => {
+                self.updated(round, base, update, tokens, [loss_first, loss_last]);
+            }
+            Report::Withheld { round, why } => {
+                self.history.cut(round, 0, None, Verdict::Withheld { why });
+                if self.cut_is_in(round) && matches!(self.link, Link::Online) {
+                    self.out.push_back(Output::Send(ToCoordinator::Pass { round }));
+                }
+            }
+            Report::Trouble { what, fatal: true } => {
+                // Start begins anew, with a trainer that is asked anew.
+                self.trainer = Trainer::Off;
+                self.base = Base::None;
+                self.fail(what);
+            }
+            Report::Trouble { what, fatal: false } => self.history.notice(&what),
+        }
+    }
+
+    fn updated(&mut self, round: u64, base: Hash, update: Bytes, tokens: u64, losses: [f32; 2]) {
+        let Some(run) = self.run else { return };
+        if !self.cut_is_in(round) {
+            return;
+        }
+        let blob = BlobRef::of(&update);
+        let [loss_first, loss_last] = losses;
+        let commit = Commit { run, round, base, update: blob, tokens, loss_first, loss_last };
+        let commit = Signed::new(&self.config.identity, &commit);
+        self.history.cut(round, tokens, Some(loss_last), Verdict::Sent);
+        self.out.push_back(Output::Offer(blob, update));
+        if let Link::Online = self.link {
+            self.out.push_back(Output::Send(ToCoordinator::Commit(commit.clone())));
+        }
+        self.promise = Some(Promise { round, commit });
+    }
+
+    /// Marks the open round as cut, if it is this one.
+    fn cut_is_in(&mut self, round: u64) -> bool {
+        match self.head.as_mut().and_then(|head| head.open.as_mut()) {
+            Some(open) if open.manifest.round == round && open.stage == Stage::Cutting => {
+                open.stage = Stage::Cut;
+                true
+            }
+            _ => false,
+        }
+    }
+}
