@@ -1,0 +1,15 @@
+//! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
+
+mod step;
+
+use anyhow::{Result, bail};
+
+use crate::paths::Paths;
+
+/// Runs one by name; what follows the name goes to it.
+pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
+    match name {
+        "step" => step::run(paths, args),
+        _ => bail!("There is no bench {name}. There is: step."),
+    }
+}

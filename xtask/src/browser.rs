@@ -1,0 +1,32 @@
+//! The scripts of `tests/browser`, which drive Chromium from Node.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::paths::Paths;
+use crate::world::{self, Coordinator};
+use crate::{setup, text};
+
+/// Rounds that a page test sees the end of.
+const RUN: &str = "\
+[model]\npreset = \"tiny\"\n[inner]\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 10\ngrace = 10\nquorum = 1\n";
+
+/// A command that runs one of the scripts; they find the browser by `CHROMIUM`.
+pub(crate) fn script(paths: &Paths, name: &str) -> Result<Command> {
+    let chromium = setup::chromium_path(paths).context("Chromium is not there. `cargo xtask setup` installs it.")?;
+    let mut node = paths.command("node");
+    node.env("CHROMIUM", chromium).arg(paths.root.join("tests/browser").join(name));
+    Ok(node)
+}
+
+/// A coordinator for the page's tests.
+pub(crate) fn page_world(paths: &Paths) -> Result<Coordinator> {
+    let data = text::import(paths)?;
+    let dir = paths.work.join("page-test");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    let run = world::run_file(&dir, "Page test", RUN)?;
+    Coordinator::start(paths, &dir, &run, &data, world::port(0)?)
+}

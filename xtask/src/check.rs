@@ -1,0 +1,243 @@
+//! The demo, checked: coordinator, one native contributor and one headless tab on WebGPU train until
+//! five rounds are folded, and all three must hold the same weights after each.
+//!
+//! Leaves one line of JSON, and an error unless the state hashes are equal in every round, both
+//! contributors were accepted often enough and the held-out loss fell.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::paths::Paths;
+use crate::run::{self, human, minutes, say};
+use crate::world::{self, Contributor, Coordinator};
+use crate::{build, setup, text};
+
+/// Rounds that all three must have folded.
+const ROUNDS: usize = 5;
+/// Of those, how many each contributor's update must be accepted in. A tab on an emulated adapter, on
+/// a machine that also runs everything else, may miss one.
+const ACCEPTED: usize = 3;
+/// For everything after the builds.
+const LIMIT: Duration = minutes(10);
+/// An emulated adapter does a step of this batch in some seconds, so that a round has several.
+const RUN: &str = "\
+[model]\npreset = \"tiny\"\n[inner]\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 40\ngrace = 25\nquorum = 1\n";
+
+/// Hash of the state after each round.
+type States = BTreeMap<u64, String>;
+
+/// Builds, runs and judges.
+pub(crate) fn run(paths: &Paths) -> Result<()> {
+    setup::for_browser(paths)?;
+    build::all(paths)?;
+    judge(paths)
+}
+
+/// Runs and judges what is built.
+pub(crate) fn judge(paths: &Paths) -> Result<()> {
+    let data = text::import(paths)?;
+    let started = Instant::now();
+    let dir = paths.work.join("check");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    let run_toml = world::run_file(&dir, "Demo check", RUN)?;
+    let mut coordinator = Coordinator::start(paths, &dir, &run_toml, &data, world::port(0)?)?;
+    let url = coordinator.url();
+    say(format_args!("   coordinator at {url}; a headless tab on WebGPU and a native contributor join"));
+    let mut tab = Contributor::tab(paths, &dir, &format!("{url}?device=gpu"))?;
+    let mut native = Contributor::native(paths, &dir, &url, "cpu")?;
+    let mut folded = 0;
+    let outcome = loop {
+        coordinator.check()?;
+        tab.check()?;
+        native.check()?;
+        let outcome = Outcome::gather(&coordinator, &tab, &native)?;
+        if outcome.rounds.len() > folded {
+            folded = outcome.rounds.len();
+            say(format_args!("   {}", outcome.progress(started.elapsed())));
+        }
+        if folded >= ROUNDS && outcome.is_settled() {
+            break outcome;
+        }
+        if started.elapsed() > LIMIT {
+            let why = run::tail(&tab.log, 1).pop().unwrap_or_default();
+            say(outcome.json());
+            bail!(
+                "After {} only {folded} of {ROUNDS} rounds were folded with both contributors there. Logs: {}. The tab: {why}",
+                human(LIMIT),
+                dir.display(),
+            );
+        }
+        for _ in 0..20 {
+            run::tick()?;
+        }
+    };
+    // Newest last: a reader of logs wants to see how they ended.
+    drop((tab, native, coordinator));
+    say(outcome.json());
+    outcome.verdict()
+}
+
+/// What the three know about the rounds that all of them were there for.
+#[derive(Debug, Default)]
+struct Outcome {
+    rounds: Vec<u64>,
+    states: BTreeMap<&'static str, States>,
+    accepted: BTreeMap<&'static str, usize>,
+    heldout: BTreeMap<u64, f64>,
+    backend: String,
+}
+
+impl Outcome {
+    fn gather(coordinator: &Coordinator, tab: &Contributor, native: &Contributor) -> Result<Self> {
+        let rounds = coordinator.get("/api/rounds")?;
+        let rounds = rounds["rounds"].as_array().context("/api/rounds lists rounds")?;
+        let number = |row: &Value| row["round"].as_u64();
+        let state = |row: &Value| Some((number(row)?, row["state"].as_str()?.to_owned()));
+        let (tab, native) = (rows(&tab.events()), rows(&native.events()));
+        let mut states = BTreeMap::new();
+        states.insert("coordinator", rounds.iter().filter_map(state).collect::<States>());
+        states.insert("native", native.rows.iter().filter_map(state).collect());
+        states.insert("tab", tab.rows.iter().filter_map(state).collect());
+        // A contributor was there for a round if it holds the weights that the round began from.
+        let (folded, both) = (&states["coordinator"], [&states["native"], &states["tab"]]);
+        let first = both.iter().filter_map(|states| states.keys().next().copied()).max();
+        let first = first.filter(|_| both.iter().all(|states| !states.is_empty()));
+        let shared: Vec<u64> =
+            folded.keys().copied().filter(|round| first.is_some_and(|first| *round >= first)).collect();
+        for states in states.values_mut() {
+            states.retain(|round, _| shared.contains(round));
+        }
+        let accepted = [("native", &native), ("tab", &tab)].map(|(name, peer)| {
+            let credited = peer.rows.iter().filter(|row| row["verdict"]["kind"] == "credited");
+            (name, credited.filter_map(number).filter(|round| shared.contains(round)).count())
+        });
+        let heldout = rounds.iter().filter_map(|row| Some((number(row)?, row["heldout_bpb"].as_f64()?)));
+        Ok(Self { heldout: heldout.collect(), rounds: shared, states, accepted: accepted.into(), backend: tab.backend })
+    }
+
+    /// Whether every peer has folded all of the rounds that the coordinator has, and their loss is known.
+    fn is_settled(&self) -> bool {
+        self.states.values().all(|states| states.len() == self.rounds.len())
+            && self.rounds.last().is_some_and(|last| self.heldout.contains_key(last))
+    }
+
+    fn bpb(&self) -> (Option<f64>, Option<f64>) {
+        let measured = || self.heldout.iter().filter(|(round, _)| self.rounds.contains(round));
+        (measured().next().map(|(_, bpb)| *bpb), measured().next_back().map(|(_, bpb)| *bpb))
+    }
+
+    fn progress(&self, elapsed: Duration) -> String {
+        let accepted: Vec<String> = self.accepted.iter().map(|(peer, n)| format!("{peer} {n}")).collect();
+        let bpb = self.bpb().1.map_or("?".to_owned(), |bpb| format!("{bpb:.3}"));
+        let (rounds, accepted) = (self.rounds.len(), accepted.join(", "));
+        format!("{}: {rounds} rounds folded, accepted: {accepted}; held-out bits per byte {bpb}", human(elapsed))
+    }
+
+    fn json(&self) -> Value {
+        let (first, last) = self.bpb();
+        json!({
+            "rounds": self.rounds.len(),
+            "heldout_bpb_first": first,
+            "heldout_bpb_last": last,
+            "tab_backend": self.backend,
+            "state_hash": self.states,
+            "accepted": self.accepted,
+        })
+    }
+
+    fn verdict(&self) -> Result<()> {
+        let truth = &self.states["coordinator"];
+        for (peer, states) in &self.states {
+            for (round, state) in truth {
+                let own = states.get(round).map_or("nothing", String::as_str);
+                if own != state {
+                    bail!("After round {round} the {peer} holds {own}, the coordinator {state}.");
+                }
+            }
+        }
+        if let Some((peer, n)) = self.accepted.iter().find(|(_, n)| **n < ACCEPTED) {
+            bail!("The {peer} was accepted in {n} rounds, wanted at least {ACCEPTED}.");
+        }
+        if self.backend != "webgpu" {
+            bail!("The tab trained on {:?}, not on WebGPU.", self.backend);
+        }
+        match self.bpb() {
+            (Some(first), Some(last)) if last < first => Ok(()),
+            (first, last) => bail!("Held-out bits per byte did not fall: {first:?}, then {last:?}."),
+        }
+    }
+}
+
+/// What a contributor said about its rounds.
+#[derive(Debug, Default)]
+struct Rows {
+    rows: Vec<Value>,
+    backend: String,
+}
+
+/// The newest row about each round in a contributor's JSON lines: its snapshot holds some of the last
+/// rounds only.
+fn rows(events: &[Value]) -> Rows {
+    let mut newest = BTreeMap::new();
+    let mut backend = String::new();
+    for event in events {
+        for row in event["rounds"].as_array().into_iter().flatten() {
+            newest.insert(row["round"].as_u64(), row.clone());
+        }
+        if let Some(name) = event["device"]["backend"].as_str() {
+            name.clone_into(&mut backend);
+        }
+    }
+    Rows { rows: newest.into_values().collect(), backend }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(tab_state: &str, accepted: usize, last: f64) -> Outcome {
+        let states = |state: &str| States::from([(3, state.to_owned()), (4, "b".to_owned())]);
+        Outcome {
+            rounds: vec![3, 4],
+            states: [("coordinator", states("a")), ("native", states("a")), ("tab", states(tab_state))].into(),
+            accepted: [("native", 3), ("tab", accepted)].into(),
+            heldout: [(2, 9.0), (3, 5.0), (4, last)].into(),
+            backend: "webgpu".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_agreement_and_progress_pass() {
+        for (outcome, refusal) in [
+            (outcome("a", 3, 4.5), None),
+            (outcome("x", 3, 4.5), Some("the tab holds x")),
+            (outcome("a", 2, 4.5), Some("tab was accepted in 2")),
+            (outcome("a", 3, 5.5), Some("did not fall")),
+            (Outcome { backend: "cpu".to_owned(), ..outcome("a", 3, 4.5) }, Some("not on WebGPU")),
+        ] {
+            let error = outcome.verdict().err().map(|error| error.to_string());
+            match refusal {
+                None => assert_eq!(error, None),
+                Some(words) => assert!(error.as_deref().is_some_and(|error| error.contains(words)), "{error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_row_of_a_round_counts() {
+        let row = |round: u64, kind: &str| json!({ "round": round, "verdict": { "kind": kind } });
+        let events = [
+            json!({ "rounds": [row(1, "sent")], "device": { "backend": "webgpu" } }),
+            json!({ "other": true }),
+            json!({ "rounds": [row(2, "sent"), row(1, "credited")] }),
+        ];
+        let found = rows(&events);
+        assert_eq!(found.rows, [row(1, "credited"), row(2, "sent")]);
+        assert_eq!(found.backend, "webgpu");
+    }
+}
