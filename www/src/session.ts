@@ -30,7 +30,7 @@ export class Session {
 
   /** Fetches the small part before it is wanted. Trouble is told at Start, which tries again. */
   async preload(): Promise<void> {
-    await Promise.allSettled([this.#loadNet(() => {}), this.#loadRun()]);
+    await Promise.allSettled([this.#loadNet(), this.#loadRun()]);
     this.changed();
   }
 
@@ -49,7 +49,7 @@ export class Session {
     view.starting = true;
     this.changed();
     try {
-      await this.#join(abort.signal);
+      await Promise.race([this.#join(abort.signal), aborted(abort.signal)]);
     } catch (error) {
       if (!abort.signal.aborted) view.error = words(error);
     }
@@ -82,38 +82,44 @@ export class Session {
   }
 
   async #join(signal: AbortSignal): Promise<void> {
-    const loading = (loading: Loading | undefined) => {
-      this.view.loading = loading;
-      this.changed();
-    };
-    const [net, run, me] = await Promise.all([this.#loadNet(loading), this.#loadRun(signal), identity()]);
+    const [net, run, me] = await Promise.all([this.#loadNet(), this.#loadRun(signal), identity()]);
     if (!me.kept) this.view.note = say.identityTemporary;
-    const worker = await startTrainer(signal, loading).catch((error: unknown) => {
+    signal.throwIfAborted();
+    const worker = await startTrainer(signal, this.#showLoading).catch((error: unknown) => {
       throw signal.aborted || error instanceof WebAssembly.CompileError
         ? error
         : new Trouble(say.trainerFailed(reason(error)));
     });
-    signal.throwIfAborted();
+    if (signal.aborted) return worker.terminate();
     this.#worker = worker;
-    this.#peer = new net(
+    const peer = new net(
       { run, secret: me.secret, device: this.device, agent: AGENT },
       worker,
       sleep,
       (snapshot) => {
-        // The first is the idle one of a peer that was made but not started.
+        // A peer that was let go of has a last word, which is not this page's state any more.
+        if (this.#peer !== peer) return;
         this.view.snapshot = snapshot;
         this.view.at = performance.now();
         this.changed();
       },
     );
-    this.#peer.start();
+    this.#peer = peer;
+    peer.start();
   }
 
-  #loadNet(onLoading: (loading: Loading) => void): Promise<typeof Peer> {
+  /** Progress is only shown to someone who waits for it. */
+  #showLoading = (loading: Loading | undefined): void => {
+    if (!this.view.starting) return;
+    this.view.loading = loading;
+    this.changed();
+  };
+
+  #loadNet(): Promise<typeof Peer> {
     this.#net ??= (async () => {
       const module = import('./wasm/net/tributary_web_net.js');
       const never = new AbortController().signal;
-      const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading);
+      const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, this.#showLoading);
       const net = await module;
       await net.default({ module_or_path: compiled });
       return net.Peer;
@@ -137,6 +143,13 @@ export class Session {
       throw new Trouble(say.coordinatorSilent(reason(error)));
     }
   }
+}
+
+/** Rejects when the person stops, so that nothing that is still loading holds the page up. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 function words(error: unknown): string {
