@@ -1,0 +1,232 @@
+//! The select loop.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt, select_biased};
+use tributary_protocol::contributor::{Config, Contributor, Input, Output};
+use tributary_protocol::job::{Job, Report};
+use tributary_protocol::limits::MAX_REFUSALS;
+use tributary_protocol::message::{Message, ToContributor};
+use tributary_protocol::view::{Link, Phase};
+use tributary_protocol::{BlobRef, Hash, Id, Millis};
+use tributary_swarm::{BlobStore, Event, Events, Handle, Multiaddr};
+
+use crate::latest::Show;
+use crate::{Command, Options, Platform};
+
+/// Milliseconds between snapshots while nothing but numbers changes: smooth to the eye, cheap.
+const SHOW_EVERY_MS: Millis = 250;
+
+pub(crate) struct Driver<P: Platform> {
+    machine: Contributor,
+    coordinator: Id,
+    address: Multiaddr,
+    platform: P,
+    jobs: mpsc::Sender<Job>,
+    /// Jobs that the trainer hasn't room for yet. The machine has at most a handful under way.
+    waiting: VecDeque<Job>,
+    handle: Handle,
+    store: Arc<dyn BlobStore>,
+    show: Show,
+    shown: Option<(Millis, Phase, Link)>,
+    bad_frames: u32,
+}
+
+impl<P: Platform> Driver<P> {
+    pub(crate) fn new(
+        options: Options,
+        coordinator: Id,
+        platform: P,
+        jobs: mpsc::Sender<Job>,
+        handle: Handle,
+        store: Arc<dyn BlobStore>,
+        show: Show,
+    ) -> Self {
+        let machine = Contributor::new(Config {
+            identity: options.identity,
+            coordinator,
+            kind: options.kind,
+            agent: options.agent,
+            run: options.run,
+            device: options.device,
+            jitter: platform.random(),
+        });
+        let address = options.coordinator;
+        let (waiting, shown) = (VecDeque::new(), None);
+        Self { machine, coordinator, address, platform, jobs, waiting, handle, store, show, shown, bad_frames: 0 }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        reports: mpsc::Receiver<Report>,
+        events: Events,
+    ) {
+        // Fused: after the trainer's end there are no more reports, and the loop goes on.
+        let mut reports = reports.fuse();
+        let mut events = events.fuse();
+        let mut fetches = FuturesUnordered::new();
+        let mut timer: Option<(Millis, Pin<Box<P::Sleep>>)> = None;
+        loop {
+            for blob in self.act() {
+                fetches.push(fetch(self.handle.clone(), self.store.clone(), self.coordinator, blob));
+            }
+            self.show_if_due();
+            self.set_timer(&mut timer);
+            let mut next_fetch = if fetches.is_empty() { None } else { Some(&mut fetches) };
+            select_biased! {
+                command = commands.next() => match command {
+                    Some(Command::Start) => self.input(Input::Start),
+                    Some(Command::Finish) => self.input(Input::Finish),
+                    Some(Command::Stop) => self.input(Input::Stop),
+                    Some(Command::Quit) | None => {
+                        self.input(Input::Stop);
+                        self.act();
+                        return;
+                    }
+                },
+                event = events.next() => match event {
+                    Some(event) => self.event(event),
+                    None => return,
+                },
+                report = reports.next() => self.input(Input::Report(report.unwrap_or_else(trainer_is_gone))),
+                (hash, result) = poll_fn(|cx| match &mut next_fetch {
+                    Some(fetches) => fetches.poll_next_unpin(cx).map(|done| done.expect("there is a fetch")),
+                    None => Poll::Pending,
+                }).fuse() => self.input(Input::Fetched { hash, result }),
+                () = send_waiting(&mut self.jobs, &mut self.waiting).fuse() => {}
+                () = wait(&mut timer).fuse() => {
+                    timer = None;
+                    self.input(Input::Tick);
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.machine.handle(self.platform.now(), input);
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected { peer, .. } if peer == self.coordinator => {
+                self.bad_frames = 0;
+                self.input(Input::Connected);
+            }
+            Event::Disconnected { peer, why } if peer == self.coordinator => self.input(Input::Disconnected { why }),
+            Event::DialFailed { why, .. } => self.input(Input::Disconnected { why }),
+            Event::Frame { peer, frame } if peer == self.coordinator => match ToContributor::decode(&frame) {
+                Ok(message) => self.input(Input::Message(message)),
+                Err(why) => {
+                    tracing::warn!(%why, "refused a frame of the coordinator's");
+                    self.bad_frames += 1;
+                    if self.bad_frames == MAX_REFUSALS {
+                        self.handle.disconnect(peer);
+                    }
+                }
+            },
+            // Only the coordinator is talked to on a control stream.
+            Event::Frame { peer, .. } => self.handle.disconnect(peer),
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::Listening(_) => {}
+        }
+    }
+
+    /// Does what the machine wants done; returns the blobs to fetch.
+    fn act(&mut self) -> Vec<BlobRef> {
+        let mut wanted = Vec::new();
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Dial => {
+                    if let Err(error) = self.handle.dial(self.address.clone()) {
+                        self.input(Input::Disconnected { why: error.to_string() });
+                    }
+                }
+                Output::Hangup => self.handle.disconnect(self.coordinator),
+                Output::Send(message) => {
+                    if let Err(error) = self.handle.send(self.coordinator, message.encode()) {
+                        // A coordinator that doesn't read is as good as away: meet it afresh.
+                        tracing::debug!(%error, "hanging up");
+                        self.handle.disconnect(self.coordinator);
+                    }
+                }
+                Output::Fetch(blob) => wanted.push(blob),
+                Output::Offer(blob, bytes) => {
+                    if let Err(error) = self.store.put(&blob, bytes) {
+                        tracing::warn!(%error, "the update can't be offered");
+                    }
+                }
+                Output::Job(job) => self.waiting.push_back(job),
+            }
+        }
+        wanted
+    }
+
+    fn show_if_due(&mut self) {
+        let now = self.platform.now();
+        let snapshot = self.machine.snapshot(now);
+        let due = self.shown.as_ref().is_none_or(|(at, phase, link)| {
+            let changed =
+                *phase != snapshot.phase || std::mem::discriminant(link) != std::mem::discriminant(&snapshot.link);
+            changed || now >= at + SHOW_EVERY_MS
+        });
+        if due {
+            self.shown = Some((now, snapshot.phase.clone(), snapshot.link.clone()));
+            self.show.show(snapshot);
+        }
+    }
+
+    /// Keeps a timer that is early enough; an idle contributor has none.
+    fn set_timer(&self, timer: &mut Option<(Millis, Pin<Box<P::Sleep>>)>) {
+        let show = self.shown.as_ref().filter(|(_, phase, _)| *phase != Phase::Idle).map(|(at, ..)| at + SHOW_EVERY_MS);
+        let Some(wake_at) = [self.machine.wake_at(), show].into_iter().flatten().min() else { return };
+        if timer.as_ref().is_none_or(|(at, _)| wake_at < *at) {
+            let ms = wake_at.saturating_sub(self.platform.now());
+            *timer = Some((wake_at, Box::pin(self.platform.sleep(ms))));
+        }
+    }
+}
+
+async fn wait<S: Future<Output = ()>>(timer: &mut Option<(Millis, Pin<Box<S>>)>) {
+    match timer {
+        Some((_, sleep)) => sleep.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands the trainer the next job once it has room.
+async fn send_waiting(jobs: &mut mpsc::Sender<Job>, waiting: &mut VecDeque<Job>) {
+    if waiting.is_empty() {
+        return std::future::pending().await;
+    }
+    // A trainer that is gone is noticed by the end of its reports.
+    if poll_fn(|cx| jobs.poll_ready(cx)).await.is_ok()
+        && let Some(job) = waiting.pop_front()
+    {
+        let _ = jobs.start_send(job);
+    } else {
+        waiting.clear();
+    }
+}
+
+/// A blob from the store, or else from the coordinator.
+async fn fetch(handle: Handle, store: Arc<dyn BlobStore>, from: Id, blob: BlobRef) -> (Hash, Result<Bytes, String>) {
+    if store.len(&blob.hash) == Some(blob.bytes)
+        && let Ok(Some(bytes)) = store.read(&blob.hash, 0..blob.bytes)
+    {
+        return (blob.hash, Ok(bytes));
+    }
+    (blob.hash, handle.fetch(from, blob).await.map_err(|error| error.to_string()))
+}
+
+fn trainer_is_gone() -> Report {
+    let what = "The trainer has ended unexpectedly, so this device can't train. Start again; if it ends again, try \
+                another device setting and tell whoever runs the coordinator.";
+    Report::Trouble { what: what.to_owned(), fatal: true }
+}
