@@ -1,0 +1,106 @@
+//! The page's wasm module: a contributor whose trainer is a worker.
+//!
+//! Enters: the coordinator's `/run.json`, the identity's secret, a worker whose trainer waits for
+//! jobs, and the person's wishes. Leaves: a `Snapshot` at every change. Refuses, in words, a run file
+//! of another protocol version and one without an address that a page can reach.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod address;
+mod options;
+mod platform;
+mod trainer;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use js_sys::Function;
+use tributary_peer::Control;
+use tributary_swarm::{Config, Limits, MemoryStore};
+use tsify::{Ts, Tsify};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::Worker;
+
+use crate::options::PeerOptions;
+use crate::platform::{SleepFunction, Tab};
+use crate::trainer::WorkerTrainer;
+
+/// Bytes of blobs that a tab keeps to give to others: one snapshot and some updates of the largest
+/// preset, and little beside what a tab uses for training it.
+const STORE_BYTES: u64 = 256 * 1024 * 1024;
+
+#[wasm_bindgen]
+extern "C" {
+    /// Gets each snapshot.
+    #[wasm_bindgen(extends = Function, typescript_type = "(snapshot: Snapshot) => void")]
+    pub type SnapshotFunction;
+}
+
+/// A contributor. Dropping it (`free()`) stops it and closes its connections; the worker stays the
+/// page's to terminate.
+#[wasm_bindgen]
+pub struct Peer {
+    control: Control,
+    _trainer: WorkerTrainer,
+}
+
+#[wasm_bindgen]
+impl Peer {
+    /// An idle contributor.
+    ///
+    /// # Errors
+    /// One sentence for the person, if the options are not usable.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        options: Ts<PeerOptions>,
+        worker: Worker,
+        sleep: SleepFunction,
+        on_snapshot: SnapshotFunction,
+    ) -> Result<Peer, JsError> {
+        console_error_panic_hook::set_once();
+        let options = options.to_rust()?.into_peer(&address::Page::here()?)?;
+        let (trainer, link) = WorkerTrainer::new(worker);
+        let store = Arc::new(MemoryStore::new(STORE_BYTES));
+        let config = Config {
+            secret: options.identity.secret(),
+            agent: options.agent.clone(),
+            listen: Vec::new(),
+            limits: Limits::contributor(),
+        };
+        let (handle, events, node) = tributary_swarm::node(config, store.clone())?;
+        let (control, mut snapshots, driver) =
+            tributary_peer::contributor(options, Tab::new(sleep)?, link, handle, events, store)?;
+        spawn_local(node);
+        spawn_local(driver);
+        spawn_local(async move {
+            while let Some(snapshot) = snapshots.next().await {
+                // Only a number over 2^53 has no form in JavaScript, and none of these gets there.
+                let Ok(snapshot) = snapshot.into_js() else { continue };
+                // What the page throws is the page's own affair, and on its console already.
+                let _ = on_snapshot.call1(&JsValue::UNDEFINED, &snapshot);
+            }
+        });
+        Ok(Peer { control, _trainer: trainer })
+    }
+
+    /// Connects and trains.
+    pub fn start(&mut self) {
+        self.control.start();
+    }
+
+    /// Stops once this round's update is in.
+    pub fn finish(&mut self) {
+        self.control.finish();
+    }
+
+    /// Stops now.
+    pub fn stop(&mut self) {
+        self.control.stop();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.control.quit();
+    }
+}
