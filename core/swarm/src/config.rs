@@ -1,0 +1,79 @@
+//! What a node is told at its start, and the bounds it keeps.
+
+use libp2p::Multiaddr;
+use tributary_protocol::limits::MAX_BLOB;
+
+/// How a node is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// The Ed25519 secret key; its public key is the node's name.
+    pub secret: [u8; 32],
+    /// What this program calls itself to other peers; cut to `MAX_TEXT` bytes.
+    pub agent: String,
+    /// Where to listen. Empty: this node only dials, as a tab must.
+    pub listen: Vec<Multiaddr>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// The bounds of a node. Every one is a refusal with a reason, never a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in total, both directions. There is no bound by network address: a whole school
+    /// class of tabs sits behind one.
+    pub connections: u32,
+    /// Connections being established, in each direction.
+    pub pending: u32,
+    /// Connections of one peer. More than one, because a peer that comes back is often faster than
+    /// the notice that its old connection is dead.
+    pub per_peer: u32,
+    /// Bytes of blobs that are being fetched at a time; one blob is always allowed.
+    pub fetch_bytes: u64,
+    /// Bytes of unfinished blobs that are kept so that a later fetch resumes.
+    pub partial_bytes: u64,
+}
+
+impl Limits {
+    /// For `tributary serve`: 1,000 tabs, twice over, because all of them reconnect at once after a
+    /// restart or a change of network; a quarter of them in their handshake at a time.
+    pub fn coordinator() -> Self {
+        Self { connections: 2048, pending: 512, per_peer: 4, fetch_bytes: 2 * MAX_BLOB, partial_bytes: MAX_BLOB }
+    }
+
+    /// For a contributor: the coordinator and as many other contributors as one round's bulk needs.
+    pub fn contributor() -> Self {
+        Self { connections: 64, pending: 16, per_peer: 4, fetch_bytes: MAX_BLOB, partial_bytes: MAX_BLOB }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::contributor()
+    }
+}
+
+/// Why a node could not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SwarmError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr}: {why}; free the port or choose another one")]
+    Listen {
+        /// The address.
+        addr: Multiaddr,
+        /// The system's reason.
+        why: String,
+    },
+    /// The secret key is none.
+    #[error("the identity's secret key is not an Ed25519 key; restore it from your copy or make a new one")]
+    Secret,
+    /// The transports cannot be set up.
+    #[error("the network cannot be set up: {0}")]
+    Transport(String),
+}
+
+impl SwarmError {
+    /// Whether the same configuration would fail again: a taken port may be free later.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Listen { .. })
+    }
+}
