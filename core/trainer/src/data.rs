@@ -1,0 +1,204 @@
+//! The training data of a round: windows of tokens from the shards that the assignment names.
+//!
+//! Enters: shards by hash. Leaves: batches, and the names of the shards that are wanted next.
+//! Refuses: shards that the manifest doesn't name, and bytes that aren't what their name says.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use tributary_protocol::assign::Assignment;
+use tributary_protocol::data::DataManifest;
+use tributary_protocol::spec::{RunSpec, Tokenizer};
+use tributary_protocol::{BlobRef, Hash, Id};
+
+/// Shards held at once: at the usual size and bound, 32 MiB of a tab's memory.
+const KEPT: usize = 8;
+
+/// Shards ahead of the current one that are asked for.
+const AHEAD: u32 = 2;
+
+/// Milliseconds after which a shard that did not come is asked for again.
+const ASK_AGAIN_MS: u64 = 10_000;
+
+/// A batch on the CPU: `[batch, seq]` tokens and the tokens that follow each.
+pub(crate) struct Batch {
+    pub(crate) tokens: Vec<i32>,
+    pub(crate) targets: Vec<i32>,
+}
+
+impl Batch {
+    /// Cuts windows of `seq + 1` tokens.
+    pub(crate) fn of<'a>(windows: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let (mut tokens, mut targets) = (Vec::new(), Vec::new());
+        for window in windows {
+            tokens.extend(window[..window.len() - 1].iter().map(|&byte| i32::from(byte)));
+            targets.extend(window[1..].iter().map(|&byte| i32::from(byte)));
+        }
+        Self { tokens, targets }
+    }
+}
+
+/// Where in its data a contributor is.
+pub(crate) struct Feed {
+    train: Vec<BlobRef>,
+    me: Id,
+    batch: usize,
+    /// Tokens a window: a sequence and the token after.
+    window: usize,
+    place: Option<Place>,
+    /// Newest last.
+    shards: VecDeque<(Hash, Bytes)>,
+    asked: BTreeMap<Hash, u64>,
+}
+
+struct Place {
+    assignment: Assignment,
+    seed: Hash,
+    nth: u32,
+    window: u32,
+}
+
+impl Feed {
+    /// The data of `manifest`, JSON, for `me`. Refuses a manifest that the run can't be trained on.
+    pub(crate) fn new(spec: &RunSpec, manifest: &[u8], me: Id) -> Result<Self, String> {
+        let manifest: DataManifest =
+            serde_json::from_slice(manifest).map_err(|error| format!("the data manifest is not readable: {error}"))?;
+        let Tokenizer::Bytes = spec.tokenizer;
+        manifest.check(spec.tokenizer, spec.inner.seq)?;
+        Ok(Self {
+            train: manifest.train,
+            me,
+            batch: spec.inner.batch as usize,
+            window: spec.inner.seq as usize + 1,
+            place: None,
+            shards: VecDeque::new(),
+            asked: BTreeMap::new(),
+        })
+    }
+
+    /// Goes to the data of the round with this seed; stays where it is if it is there already.
+    pub(crate) fn enter(&mut self, seed: Hash) {
+        if self.place.as_ref().is_none_or(|place| place.seed != seed) {
+            self.place = Some(Place { assignment: Assignment::new(&seed, &self.me), seed, nth: 0, window: 0 });
+            self.asked.clear();
+        }
+    }
+
+    /// The shards to ask for now. Each is named again only if it stays away.
+    pub(crate) fn wants(&mut self, now_ms: u64) -> Vec<BlobRef> {
+        let Some(place) = &self.place else { return Vec::new() };
+        let mut wants = Vec::new();
+        for nth in place.nth..place.nth.saturating_add(AHEAD) {
+            let shard = self.train[place.assignment.shard(nth, self.train.len())];
+            let due = self.asked.get(&shard.hash).is_none_or(|&asked| now_ms.saturating_sub(asked) >= ASK_AGAIN_MS);
+            if due && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
+                self.asked.insert(shard.hash, now_ms);
+                wants.push(shard);
+            }
+        }
+        wants
+    }
+
+    /// Takes a shard. Says what is wrong with one that is not of use.
+    pub(crate) fn accept(&mut self, hash: Hash, bytes: Bytes) -> Result<(), String> {
+        self.asked.remove(&hash);
+        if !self.train.iter().any(|shard| shard.hash == hash) {
+            return Err(format!("shard {} is not in this run's data", hash.short()));
+        }
+        if Hash::of(&bytes) != hash {
+            return Err(format!("shard {} came damaged and is fetched again", hash.short()));
+        }
+        self.shards.retain(|(held, _)| *held != hash);
+        self.shards.push_back((hash, bytes));
+        while self.shards.len() > KEPT {
+            self.shards.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The next batch, or `None` while a shard of it is missing.
+    pub(crate) fn next(&mut self) -> Option<Batch> {
+        let place = self.place.as_ref()?;
+        let (mut nth, mut window) = (place.nth, place.window);
+        let mut windows = Vec::with_capacity(self.batch);
+        for _ in 0..self.batch {
+            let shard = self.train[place.assignment.shard(nth, self.train.len())];
+            let (_, bytes) = self.shards.iter().find(|(hash, _)| *hash == shard.hash)?;
+            let start = place.assignment.window(nth, window, bytes.len() as u64, self.window as u64) as usize;
+            windows.push(&bytes[start..start + self.window]);
+            window += 1;
+            // As many windows as cover the shard once, then the next shard.
+            if u64::from(window) * (self.window as u64 - 1) >= shard.bytes - 1 {
+                (nth, window) = (nth.wrapping_add(1), 0);
+            }
+        }
+        let batch = Batch::of(windows);
+        if let Some(place) = &mut self.place {
+            (place.nth, place.window) = (nth, window);
+        }
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(shards: &[Bytes]) -> (Feed, RunSpec) {
+        let (spec, manifest) = crate::testing::run(shards);
+        (Feed::new(&spec, &manifest, Id([7; 32])).unwrap(), spec)
+    }
+
+    #[test]
+    fn asks_first_then_feeds_every_shard_and_asks_ahead() {
+        let shards: Vec<Bytes> = (0..12u8).map(|i| Bytes::from(vec![i; 200])).collect();
+        let (mut feed, spec) = feed(&shards);
+        assert!(feed.wants(0).is_empty() && feed.next().is_none());
+        feed.enter(Hash::of(b"round"));
+        let mut seen = Vec::new();
+        for now in 0..200 {
+            for want in feed.wants(now) {
+                let shard = shards.iter().find(|shard| Hash::of(shard) == want.hash).unwrap();
+                feed.accept(want.hash, shard.clone()).unwrap();
+            }
+            let batch = feed.next().expect("what was asked for suffices");
+            assert_eq!(batch.tokens.len(), (spec.inner.batch * spec.inner.seq) as usize);
+            assert_eq!(batch.tokens, batch.targets);
+            assert!(feed.shards.len() <= KEPT);
+            seen.push(batch.tokens[0]);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert!(seen.len() > 8, "{seen:?}");
+    }
+
+    #[test]
+    fn missing_shards_are_asked_for_again_after_a_while_and_bad_ones_refused() {
+        let shards = [Bytes::from(vec![1; 200])];
+        let (mut feed, _) = feed(&shards);
+        let hash = Hash::of(&shards[0]);
+        feed.enter(Hash::of(b"round"));
+        assert_eq!(feed.wants(5).len(), 1);
+        assert_eq!(feed.wants(6), []);
+        assert!(feed.accept(hash, Bytes::from_static(b"other")).is_err());
+        assert_eq!(feed.wants(7).len(), 1);
+        assert_eq!(feed.wants(7 + ASK_AGAIN_MS).len(), 1);
+        assert!(feed.accept(Hash::of(b"other"), Bytes::from_static(b"other")).is_err());
+        assert_eq!(feed.accept(hash, shards[0].clone()), Ok(()));
+        assert_eq!(feed.wants(u64::MAX), []);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_batches() {
+        let text: Vec<u8> = (0..4000u32).map(|i| (i * i % 251) as u8).collect();
+        let shards = [Bytes::from(text)];
+        let batches = |seed: &[u8]| {
+            let (mut feed, _) = feed(&shards);
+            feed.accept(Hash::of(&shards[0]), shards[0].clone()).unwrap();
+            feed.enter(Hash::of(seed));
+            (0..5).map(|_| feed.next().unwrap().tokens).collect::<Vec<_>>()
+        };
+        assert_eq!(batches(b"a"), batches(b"a"));
+        assert_ne!(batches(b"a"), batches(b"b"));
+    }
+}

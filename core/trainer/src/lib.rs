@@ -1,0 +1,32 @@
+//! The trainer: a Llama-style decoder on burn, its inner optimiser and everything around them.
+//!
+//! Enters: [`Job`](tributary_protocol::job::Job)s. Leaves: [`Report`](tributary_protocol::job::Report)s.
+//! The way of the data is `data → model → backward → optim`, bound together in `train`, by a session
+//! of one run in `session`, and by the loop in `worker`. Nothing here waits without yielding, since a
+//! browser's worker must not block, except [`Evaluator`], which is for native programs.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod backward;
+mod data;
+mod device;
+mod error;
+mod eval;
+mod export;
+mod meter;
+mod model;
+mod optim;
+mod params;
+mod session;
+#[cfg(test)]
+mod testing;
+mod train;
+mod worker;
+
+pub use burn;
+pub use device::open_device;
+pub use error::TrainerError;
+pub use eval::Evaluator;
+pub use export::export;
+pub use params::initial_weights;
+pub use train::Trainer;
+pub use worker::{Host, run};

@@ -1,0 +1,249 @@
+//! The trainer as its driver sees it: jobs in, reports out, training in between.
+//!
+//! Jobs are done in the order they come; between steps the worker looks for the next one without
+//! waiting. Steps are queued ahead on a GPU only for as long as a Stop may take to answer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures::channel::mpsc;
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, SinkExt, StreamExt};
+use tributary_protocol::job::{DeviceChoice, Job, Progress, Report};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{Id, update};
+
+use crate::device::{self, Opened};
+use crate::session::{Cut, Session, Settled};
+
+/// What the worker needs of the program that it runs in.
+pub trait Host {
+    /// Milliseconds on any clock that doesn't go back.
+    fn now_ms(&self) -> u64;
+    /// Lets the event loop run, so that a message that waits gets in. Natively ready at once.
+    fn breathe(&self) -> LocalBoxFuture<'static, ()>;
+}
+
+/// Milliseconds between reports of progress: four a second.
+const PROGRESS_MS: u64 = 250;
+
+/// Losses of a device in a row after which it isn't opened again.
+const MOST_LOSSES: u32 = 3;
+
+/// The reports' receiver is gone, so there is nobody to work for.
+struct Gone;
+
+/// Runs the trainer until the jobs end or nobody reads the reports.
+pub async fn run(host: impl Host, mut jobs: mpsc::Receiver<Job>, reports: mpsc::Sender<Report>) {
+    let mut worker = Worker { host, reports, session: None, reported_ms: 0 };
+    loop {
+        let job = if worker.session.as_ref().is_some_and(Session::can_step) {
+            match jobs.next().now_or_never() {
+                Some(job) => job,
+                None => {
+                    if worker.step().await.is_err() {
+                        return;
+                    }
+                    worker.host.breathe().await;
+                    continue;
+                }
+            }
+        } else {
+            jobs.next().await
+        };
+        let Some(job) = job else { return };
+        if worker.take(job).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Worker<H> {
+    host: H,
+    reports: mpsc::Sender<Report>,
+    session: Option<Session>,
+    reported_ms: u64,
+}
+
+impl<H: Host> Worker<H> {
+    async fn report(&mut self, report: Report) -> Result<(), Gone> {
+        self.reports.send(report).await.map_err(|_| Gone)
+    }
+
+    async fn trouble(&mut self, what: String, fatal: bool) -> Result<(), Gone> {
+        self.report(Report::Trouble { what, fatal }).await
+    }
+
+    async fn take(&mut self, job: Job) -> Result<(), Gone> {
+        let job = match job {
+            Job::Start { spec, data, me, device } => return self.start(*spec, &data, me, device).await,
+            job => job,
+        };
+        let Some(session) = &mut self.session else {
+            // The driver has been told why there is no device; what was under way is void.
+            return Ok(());
+        };
+        match job {
+            Job::Start { .. } => Ok(()),
+            Job::Base { round, hash, weights } => {
+                let report = match attempt(|| session.rebase(round, hash, &weights)) {
+                    Ok(Ok(report)) => report,
+                    Ok(Err(what)) => return self.trouble(what, false).await,
+                    Err(why) => {
+                        self.lost(why).await?;
+                        Report::Based { round, hash }
+                    }
+                };
+                self.report(report).await
+            }
+            Job::Train { round, seed } => {
+                session.train(round, seed);
+                self.ask().await
+            }
+            Job::Shard { hash, bytes } => match session.shard(hash, bytes) {
+                Ok(()) => self.ask().await,
+                Err(what) => self.trouble(format!("A piece of training data was put aside: {what}."), false).await,
+            },
+            Job::Cut { round } => self.cut(round).await,
+            Job::Fold { round, step, next } => {
+                let report = match attempt(|| session.fold(round, &step, next)) {
+                    Ok(report) => report,
+                    Err(why) => {
+                        self.lost(why).await?;
+                        Report::Based { round: round + 1, hash: next }
+                    }
+                };
+                self.report(report).await
+            }
+            Job::Pause => {
+                session.pause();
+                self.settle().await
+            }
+        }
+    }
+
+    async fn start(&mut self, spec: RunSpec, data: &[u8], me: Id, choice: DeviceChoice) -> Result<(), Gone> {
+        if let Some(session) = self.session.as_ref().filter(|session| session.is_for(&spec, me, choice)) {
+            let info = session.info().clone();
+            return self.report(Report::Ready(info)).await;
+        }
+        self.session = None;
+        let opened = match spec.check().map_err(|error| error.to_string()) {
+            Ok(()) => device::open(choice).await,
+            Err(why) => Err(format!("The run can't be trained: {why}. Its operator must correct it.")),
+        };
+        let session = opened.and_then(|opened| Session::new(spec, data, me, choice, opened));
+        match session {
+            Ok(session) => {
+                let info = session.info().clone();
+                self.session = Some(session);
+                self.report(Report::Ready(info)).await
+            }
+            Err(what) => self.trouble(what, true).await,
+        }
+    }
+
+    /// Asks for the shards that are wanted now or soon.
+    async fn ask(&mut self) -> Result<(), Gone> {
+        let now = self.host.now_ms();
+        let wants = self.session.as_mut().map(|session| session.wants(now)).unwrap_or_default();
+        for want in wants {
+            self.report(Report::Need(want)).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<(), Gone> {
+        self.ask().await?;
+        let now = self.host.now_ms();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        match attempt(|| session.step(now)) {
+            Ok(true) => self.settle().await,
+            Ok(false) => Ok(()),
+            Err(why) => self.lost(why).await,
+        }
+    }
+
+    /// Waits for the steps that are under way and judges them.
+    async fn settle(&mut self) -> Result<(), Gone> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let settled = session.settle(&self.host).await;
+        match settled {
+            Settled::Nothing => Ok(()),
+            Settled::Fine(progress) => self.progress(progress),
+            Settled::Undone(what) => self.trouble(what, false).await,
+            Settled::Lost(why) => self.lost(why).await,
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> Result<(), Gone> {
+        let now = self.host.now_ms();
+        if now.saturating_sub(self.reported_ms) < PROGRESS_MS {
+            return Ok(());
+        }
+        self.reported_ms = now;
+        // A reader who lags gets the next one.
+        match self.reports.try_send(Report::Progress(progress)) {
+            Err(error) if error.is_disconnected() => Err(Gone),
+            _ => Ok(()),
+        }
+    }
+
+    async fn cut(&mut self, round: u64) -> Result<(), Gone> {
+        self.settle().await?;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let format = session.update_format();
+        let report = match session.cut(round).await {
+            Cut::Made { base, delta, tokens, losses: (loss_first, loss_last) } => {
+                let update = update::encode(format, &delta);
+                Report::Update { round, base, update, tokens, loss_first, loss_last }
+            }
+            Cut::Withheld(why) => Report::Withheld { round, why },
+            Cut::Lost(why) => {
+                self.lost(why).await?;
+                let why = "the device was lost while the update was read".to_owned();
+                Report::Withheld { round, why }
+            }
+        };
+        self.report(report).await
+    }
+
+    /// Opens the device again and goes on from the last weights that are known.
+    async fn lost(&mut self, why: String) -> Result<(), Gone> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let (choice, losses) = session.note_loss();
+        let what =
+            format!("The device stopped working ({why}). The work since the last update is lost; it is opened again.");
+        self.trouble(what, false).await?;
+        let opened = match (losses > MOST_LOSSES, choice) {
+            (false, _) => device::open(choice).await,
+            (true, DeviceChoice::Auto) => device::open(DeviceChoice::Cpu).await.map(|opened| {
+                let note = "The GPU failed again and again, so the processor trains.".to_owned();
+                Opened { info: tributary_protocol::job::DeviceInfo { note: Some(note), ..opened.info }, ..opened }
+            }),
+            (true, _) => {
+                Err("The device failed again and again. Try another device, or restart the program.".to_owned())
+            }
+        };
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let resumed = opened.and_then(|opened| match attempt(|| session.resume(opened)) {
+            Ok(()) => Ok(session.info().clone()),
+            Err(why) => Err(format!("The device opened again but does not work ({why}). Restart the program.")),
+        });
+        match resumed {
+            Ok(info) => self.report(Report::Ready(info)).await,
+            Err(what) => {
+                self.session = None;
+                self.trouble(what, true).await
+            }
+        }
+    }
+}
+
+/// Does something that panics where the device fails, and gives the panic as words. In a browser a
+/// panic ends the worker instead, which its host reports.
+fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or("unknown", |text| *text).to_owned(),
+    })
+}

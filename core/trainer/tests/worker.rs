@@ -1,0 +1,338 @@
+//! The trainer through its jobs and reports: what survives a cut, a fold, a jump, a bad step.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::executor::block_on;
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, StreamExt};
+use tributary_protocol::data::DataManifest;
+use tributary_protocol::fold::{apply, f32_to_le, norm, state_hash};
+use tributary_protocol::job::{Backend, DeviceChoice, Job, Progress, Report};
+use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::update::{decode, encode};
+use tributary_protocol::{BlobRef, Hash, Id};
+use tributary_trainer::{Host, initial_weights, run};
+
+/// A clock that goes on by itself, and an event loop that gets a turn after every step.
+struct World(Rc<Cell<u64>>);
+
+impl Host for World {
+    fn now_ms(&self) -> u64 {
+        self.0.set(self.0.get() + 20);
+        self.0.get()
+    }
+
+    fn breathe(&self) -> LocalBoxFuture<'static, ()> {
+        let mut breathed = false;
+        poll_fn(move |context| {
+            if std::mem::replace(&mut breathed, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .boxed_local()
+    }
+}
+
+struct Driver {
+    jobs: mpsc::Sender<Job>,
+    reports: mpsc::Receiver<Report>,
+    spec: RunSpec,
+    shard: Bytes,
+    base: Vec<f32>,
+}
+
+impl Driver {
+    fn send(&mut self, job: Job) {
+        self.jobs.try_send(job).unwrap();
+    }
+
+    /// The next report that is not progress. Data is handed over as it is asked for.
+    async fn report(&mut self) -> Report {
+        loop {
+            match self.reports.next().await.unwrap() {
+                Report::Progress(_) => {}
+                Report::Need(blob) => {
+                    let bytes = self.shard.clone();
+                    self.send(Job::Shard { hash: blob.hash, bytes });
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn progress(&mut self) -> Progress {
+        loop {
+            match self.reports.next().await.unwrap() {
+                Report::Progress(progress) => return progress,
+                Report::Need(blob) => {
+                    let bytes = self.shard.clone();
+                    self.send(Job::Shard { hash: blob.hash, bytes });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Starts, adopts the first weights and trains.
+    async fn begin(&mut self) {
+        let manifest = manifest(&self.shard);
+        let (spec, data) = (Box::new(self.spec.clone()), Bytes::from(manifest));
+        self.send(Job::Start { spec, data, me: Id([3; 32]), device: DeviceChoice::Cpu });
+        assert!(matches!(self.report().await, Report::Ready(info) if info.backend == Backend::Cpu));
+        let base = self.base.clone();
+        self.rebase(0, base).await;
+        self.train(0);
+    }
+
+    fn train(&mut self, round: u64) {
+        self.send(Job::Train { round, seed: Hash::of(&round.to_le_bytes()) });
+    }
+
+    async fn rebase(&mut self, round: u64, base: Vec<f32>) {
+        let (weights, hash) = (Bytes::from(f32_to_le(&base)), state_hash(&base));
+        self.send(Job::Base { round, hash, weights });
+        assert_eq!(self.report().await, Report::Based { round, hash });
+        self.base = base;
+    }
+
+    /// Some steps.
+    async fn work(&mut self) {
+        for _ in 0..3 {
+            self.progress().await;
+        }
+    }
+
+    /// Cuts and stops at once: the pseudo-gradient, and its tokens.
+    async fn cut_and_pause(&mut self, round: u64) -> (Vec<f32>, u64) {
+        self.send(Job::Cut { round });
+        self.send(Job::Pause);
+        match self.report().await {
+            Report::Update { round: of, base, update, tokens, loss_first, loss_last } => {
+                assert_eq!((of, base), (round, state_hash(&self.base)));
+                assert!(loss_first.is_finite() && loss_last.is_finite());
+                (decode(UpdateFormat::F32, &update, self.spec.model.params()).unwrap(), tokens)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Folds a step into the base.
+    async fn fold(&mut self, round: u64, step: &[f32]) {
+        apply(&mut self.base, step);
+        let (next, step) = (state_hash(&self.base), encode(UpdateFormat::F32, step));
+        self.send(Job::Fold { round, step, next });
+        assert_eq!(self.report().await, Report::Based { round: round + 1, hash: next });
+    }
+}
+
+fn manifest(shard: &Bytes) -> Vec<u8> {
+    let (name, tokenizer, train) = ("test".to_owned(), Tokenizer::Bytes, vec![BlobRef::of(shard)]);
+    serde_json::to_vec(&DataManifest { version: 1, name, tokenizer, train, heldout: vec![], sources: vec![] }).unwrap()
+}
+
+fn spec() -> RunSpec {
+    RunSpec {
+        name: "test".to_owned(),
+        seed: 1,
+        model: ModelSpec {
+            vocab: 256,
+            width: 32,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            hidden: 64,
+            context: 32,
+            rope_theta: 10_000.0,
+            norm_eps: 1e-5,
+        },
+        tokenizer: Tokenizer::Bytes,
+        data: BlobRef::of(b""),
+        inner: Inner { lr: 3e-3, warmup: 5, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 4, seq: 16 },
+        outer: Outer { lr: 0.7, momentum: 0.9 },
+        round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
+        update: UpdateFormat::F32,
+        reward: Reward { pool: 1000 },
+    }
+}
+
+/// Runs a trainer and the body of a test beside it on one thread, in an order that is always the same.
+fn play(spec: RunSpec, body: impl AsyncFnOnce(&mut Driver)) {
+    let (jobs, jobs_in) = mpsc::channel(16);
+    let (reports_out, reports) = mpsc::channel(16);
+    let base = initial_weights(&spec);
+    let shard = Bytes::from(b"the rain in Spain stays mainly in the plain. ".repeat(20));
+    block_on(async {
+        let test = async {
+            let mut driver = Driver { jobs, reports, spec, shard, base };
+            body(&mut driver).await;
+        };
+        futures::join!(run(World(Rc::default()), jobs_in, reports_out), test);
+    });
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_loss_falls_and_progress_is_told_at_most_four_times_a_second() {
+    play(spec(), async |driver| {
+        driver.begin().await;
+        let first = driver.progress().await;
+        assert!(first.loss > 4.0, "{first:?}");
+        let mut newest = first;
+        while newest.steps < 150 {
+            newest = driver.progress().await;
+        }
+        assert!(newest.loss < 1.5, "{newest:?}");
+        assert_eq!(newest.tokens, newest.steps * 64);
+        assert!(newest.tokens_per_s > 0.0);
+        // The clock goes on by a few tens of milliseconds a step.
+        assert!(newest.steps - first.steps > 20);
+    });
+}
+
+#[test]
+fn sent_work_is_not_counted_twice() {
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let (sent, tokens) = driver.cut_and_pause(0).await;
+        assert!(tokens > 0 && norm(&sent) > 0.0);
+        let step: Vec<f32> = sent.iter().map(|value| -0.5 * value).collect();
+        driver.fold(0, &step).await;
+        driver.send(Job::Cut { round: 1 });
+        assert!(matches!(driver.report().await, Report::Withheld { round: 1, .. }));
+        // A single report of progress later there is little new work, and nothing of the old.
+        driver.train(1);
+        driver.progress().await;
+        let (next, tokens_next) = driver.cut_and_pause(1).await;
+        assert!(tokens_next < tokens, "{tokens_next} {tokens}");
+        assert!(norm(&next) < 0.7 * norm(&sent), "{} {}", norm(&next), norm(&sent));
+    });
+}
+
+#[test]
+fn work_since_the_cut_survives_the_fold() {
+    let step: Vec<f32> = (0..spec().model.params()).map(|i| 0.01 * (i as f32 * 0.3).sin()).collect();
+    let mut since = Vec::new();
+    // Without a fold, two cuts from one base differ by the work between them.
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let (first, _) = driver.cut_and_pause(0).await;
+        driver.train(0);
+        driver.work().await;
+        let (second, _) = driver.cut_and_pause(1).await;
+        since = second.iter().zip(&first).map(|(second, first)| second - first).collect();
+    });
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        driver.cut_and_pause(0).await;
+        driver.train(0);
+        driver.work().await;
+        driver.send(Job::Pause);
+        driver.fold(0, &step).await;
+        let (delta, _) = driver.cut_and_pause(1).await;
+        assert!(distance(&delta, &since) < 1e-4 * norm(&since), "{} {}", distance(&delta, &since), norm(&since));
+    });
+}
+
+#[test]
+fn without_a_cut_local_work_moves_with_the_base() {
+    let step: Vec<f32> = (0..spec().model.params()).map(|i| 0.01 * (i as f32 * 0.3).sin()).collect();
+    let mut alone = Vec::new();
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        alone = driver.cut_and_pause(0).await.0;
+    });
+    for by_snapshot in [false, true] {
+        play(spec(), async |driver| {
+            driver.begin().await;
+            driver.work().await;
+            driver.send(Job::Pause);
+            if by_snapshot {
+                let mut base = driver.base.clone();
+                apply(&mut base, &step);
+                driver.rebase(5, base).await;
+            } else {
+                driver.fold(0, &step).await;
+            }
+            let (delta, _) = driver.cut_and_pause(5).await;
+            assert!(distance(&delta, &alone) < 1e-4 * norm(&alone), "{} {}", distance(&delta, &alone), norm(&alone));
+        });
+    }
+}
+
+#[test]
+fn a_step_that_leads_elsewhere_changes_nothing() {
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        driver.send(Job::Pause);
+        let step = vec![0.1; driver.base.len()];
+        let (good, hash) = (encode(UpdateFormat::F32, &step), state_hash(&driver.base));
+        driver.send(Job::Fold { round: 0, step: good.clone(), next: hash });
+        assert!(matches!(driver.report().await, Report::Mismatch { round: 0, got: Some(got) } if got != hash));
+        driver.send(Job::Fold { round: 0, step: good.slice(1..), next: hash });
+        assert_eq!(driver.report().await, Report::Mismatch { round: 0, got: None });
+        // The update is still measured from the old base: `cut_and_pause` checks its hash.
+        driver.cut_and_pause(0).await;
+        let weights = Bytes::from_static(b"damaged!");
+        driver.send(Job::Base { round: 1, hash, weights });
+        assert!(matches!(driver.report().await, Report::Trouble { fatal: false, .. }));
+    });
+}
+
+#[test]
+fn steps_that_explode_are_undone_and_their_update_withheld() {
+    let mut spec = spec();
+    (spec.inner.lr, spec.inner.warmup) = (10.0, 0);
+    play(spec, async |driver| {
+        driver.begin().await;
+        let Report::Trouble { what, fatal: false } = driver.report().await else { panic!() };
+        assert!(what.contains("undone"), "{what}");
+        driver.send(Job::Cut { round: 0 });
+        driver.send(Job::Pause);
+        let withheld = loop {
+            match driver.report().await {
+                Report::Trouble { fatal: false, .. } => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(withheld, Report::Withheld { round: 0, .. }), "{withheld:?}");
+    });
+}
+
+#[test]
+fn nothing_is_done_before_its_time_and_a_bad_run_is_refused_in_words() {
+    play(spec(), async |driver| {
+        driver.send(Job::Cut { round: 0 });
+        driver.send(Job::Pause);
+        let mut spec = driver.spec.clone();
+        spec.inner.seq = 1;
+        let data = Bytes::from(manifest(&driver.shard));
+        let start = |spec, data| Job::Start { spec: Box::new(spec), data, me: Id([3; 32]), device: DeviceChoice::Cpu };
+        driver.send(start(spec, data.clone()));
+        assert!(matches!(driver.report().await, Report::Trouble { what, fatal: true } if what.contains("inner.seq")));
+        driver.send(start(driver.spec.clone(), data.slice(1..)));
+        assert!(matches!(driver.report().await, Report::Trouble { fatal: true, .. }));
+        for _ in 0..2 {
+            driver.send(start(driver.spec.clone(), data.clone()));
+            assert!(matches!(driver.report().await, Report::Ready(_)));
+        }
+        driver.train(0);
+        driver.send(Job::Cut { round: 0 });
+        assert!(matches!(driver.report().await, Report::Need(_) | Report::Withheld { .. }));
+    });
+}

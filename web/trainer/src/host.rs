@@ -1,0 +1,55 @@
+//! Time and breath for the trainer in a worker.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::LocalBoxFuture;
+use tributary_trainer::Host;
+use wasm_bindgen::prelude::*;
+use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
+
+/// This worker.
+pub(crate) struct Worker {
+    scope: DedicatedWorkerGlobalScope,
+    channel: MessageChannel,
+    waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
+    /// Kept for as long as messages come.
+    _on_message: Closure<dyn FnMut()>,
+}
+
+impl Worker {
+    /// Breathing is a message to itself: it comes back when the event loop has had its turn. A
+    /// timer would do too, but browsers stretch nested timers to 4 ms.
+    pub(crate) fn new(scope: DedicatedWorkerGlobalScope) -> Result<Self, JsValue> {
+        let channel = MessageChannel::new()?;
+        let waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
+        let wake = waiting.clone();
+        let on_message = Closure::<dyn FnMut()>::new(move || {
+            let next = wake.borrow_mut().pop_front();
+            if let Some(next) = next {
+                // Whoever breathed may have been dropped since.
+                let _ = next.send(());
+            }
+        });
+        channel.port1().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        Ok(Self { scope, channel, waiting, _on_message: on_message })
+    }
+}
+
+impl Host for Worker {
+    fn now_ms(&self) -> u64 {
+        self.scope.performance().map_or(0, |performance| performance.now() as u64)
+    }
+
+    fn breathe(&self) -> LocalBoxFuture<'static, ()> {
+        let (done, wait) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(done);
+        if self.channel.port2().post_message(&JsValue::NULL).is_err() {
+            self.waiting.borrow_mut().pop_back();
+        }
+        wait.map(drop).boxed_local()
+    }
+}

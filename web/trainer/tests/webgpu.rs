@@ -1,0 +1,61 @@
+//! A training step on WebGPU in a dedicated worker against the CPU backend in the same wasm.
+#![cfg(target_arch = "wasm32")]
+
+use tributary_protocol::BlobRef;
+use tributary_protocol::job::{Backend, DeviceChoice};
+use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_trainer::{Trainer, initial_weights, open_device};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// Small, since the browser's adapter may be an emulation, but with every kind of layer and with grouped heads.
+fn spec() -> RunSpec {
+    RunSpec {
+        name: "webgpu".to_owned(),
+        seed: 3,
+        model: ModelSpec {
+            vocab: 256,
+            width: 64,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            hidden: 128,
+            context: 32,
+            rope_theta: 10_000.0,
+            norm_eps: 1e-5,
+        },
+        tokenizer: Tokenizer::Bytes,
+        data: BlobRef::of(b""),
+        inner: Inner { lr: 3e-3, warmup: 0, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 2, seq: 32 },
+        outer: Outer { lr: 0.7, momentum: 0.9 },
+        round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
+        update: UpdateFormat::F32,
+        reward: Reward { pool: 1 },
+    }
+}
+
+/// The losses before and after one step.
+async fn losses(choice: DeviceChoice, backend: Backend) -> [f32; 2] {
+    let (device, info) = open_device(choice).await.expect("the device opens");
+    console_log!("{info:?}");
+    assert_eq!(info.backend, backend);
+    let spec = spec();
+    let mut trainer = Trainer::new(&spec, &initial_weights(&spec), device);
+    let tokens: Vec<i32> = (0..64).map(|i| (i * 37 + i * i) % 256).collect();
+    let targets: Vec<i32> = (1..65).map(|i| (i * 37 + i * i) % 256).collect();
+    let first = trainer.step(tokens.clone(), targets.clone()).into_scalar_async().await.expect("the loss is read");
+    let second = trainer.step(tokens, targets).into_scalar_async().await.expect("the loss is read");
+    [first, second]
+}
+
+#[wasm_bindgen_test]
+async fn a_step_on_webgpu_is_the_cpus() {
+    let gpu = losses(DeviceChoice::Gpu, Backend::WebGpu).await;
+    let cpu = losses(DeviceChoice::Cpu, Backend::Cpu).await;
+    console_log!("WebGPU {gpu:?}, CPU {cpu:?}");
+    assert!(cpu[1] < cpu[0], "{cpu:?}");
+    for (gpu, cpu) in gpu.into_iter().zip(cpu) {
+        assert!((gpu - cpu).abs() <= 1e-3, "{gpu} {cpu}");
+    }
+}
