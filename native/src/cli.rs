@@ -1,0 +1,141 @@
+//! The command line. Flags stand above the environment, which stands above `tributary.toml`
+//! ([`crate::config`]); so every setting that a file may give is optional here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tributary_protocol::job::DeviceChoice;
+
+/// Train one language model together, on browser tabs and gaming PCs.
+#[derive(Debug, Parser)]
+#[command(name = "tributary", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Settings file with [serve] and [train] tables; ./tributary.toml where there is one
+    #[arg(long, global = true, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tributary data import books/ --heldout macbeth.txt --out data --name books
+  tributary serve --data data --state state
+  tributary train http://127.0.0.1:8080
+  tributary model export --state state --out model
+
+Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
+TRIBUTARY_LOG=debug writes a log to stderr.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Coordinate a run: open rounds, judge and fold updates, keep the credits, serve the page
+    Serve(ServeArgs),
+    /// Contribute to a run: train on this machine and earn credits
+    ///
+    /// The first Ctrl-C finishes the round and sends its update, the second stops at once.
+    #[command(verbatim_doc_comment)]
+    Train(TrainArgs),
+    /// Prepare training data
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Use the trained model
+    Model {
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Turn text into hashed token shards and a manifest that names them
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Write a coordinator's newest weights as a folder that Hugging Face transformers loads
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// What to train; without it the state folder's run goes on, or a first run of the tiny model begins
+    #[arg(long, value_name = "run.toml", env = "TRIBUTARY_RUN")]
+    pub(crate) run: Option<PathBuf>,
+    /// Folder that `tributary data import` wrote; by default the folder of the run file's manifest
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Folder for the identity, the journal and the weights [default: ./state]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Where the page and the API are served; port 0 takes any free one [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR", env = "TRIBUTARY_HTTP")]
+    pub(crate) http: Option<String>,
+    /// Where peers connect; may be given several times [default: TCP and QUIC on 4001, WebSocket on 4003]
+    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
+    /// Further addresses by which peers reach this machine, such as a proxy's; told to them first
+    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_ANNOUNCE", value_delimiter = ',')]
+    pub(crate) announce: Vec<String>,
+    /// Folder of the built page [default: `www` beside the program, or ./www/dist]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_WWW")]
+    pub(crate) www: Option<PathBuf>,
+    /// Device that measures the loss on held-out text: auto, gpu or cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", value_parser = device)]
+    pub(crate) device: Option<DeviceChoice>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct TrainArgs {
+    /// The coordinator: its page's address (http://HOST:8080) or a multiaddr that ends in /p2p/ID
+    #[arg(value_name = "URL|MULTIADDR", env = "TRIBUTARY_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
+    /// Device to train on: auto (a real GPU, else the CPU), gpu or cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", value_parser = device)]
+    pub(crate) device: Option<DeviceChoice>,
+    /// Folder for this contributor's identity [default: the user's data folder]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Stop after this many credited rounds
+    #[arg(long, value_name = "N", env = "TRIBUTARY_ROUNDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rounds: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Files and folders of .txt and .jsonl (one object a line, field "text")
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Files and folders to evaluate on; kept out of training even where PATH contains them
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) heldout: Vec<PathBuf>,
+    /// Folder for manifest.json and the shards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The data's name, for people
+    #[arg(long)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The coordinator's state folder; the coordinator may be running
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE", default_value = "state")]
+    pub(crate) state: PathBuf,
+    /// Folder for model.safetensors, config.json and the tokenizer
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// A device by name.
+pub(crate) fn device(name: &str) -> Result<DeviceChoice, String> {
+    match name {
+        "auto" => Ok(DeviceChoice::Auto),
+        "gpu" => Ok(DeviceChoice::Gpu),
+        "cpu" => Ok(DeviceChoice::Cpu),
+        _ => Err("must be auto, gpu or cpu".to_owned()),
+    }
+}

@@ -1,0 +1,212 @@
+//! Settings: `tributary.toml` at the bottom, the environment above it (read by the command line's
+//! parser), flags on top. Leaves one plain struct a command. Refuses unknown fields with line and column.
+
+use std::fs;
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use tributary_protocol::job::DeviceChoice;
+use tributary_swarm::Multiaddr;
+
+use crate::cli::{ServeArgs, TrainArgs};
+use crate::files;
+use crate::identity;
+
+/// The settings file where none is named.
+const FILE: &str = "tributary.toml";
+
+/// The run file where none is named.
+const RUN: &str = "run.toml";
+
+/// Where peers connect by default: TCP and QUIC for programs, WebSocket for tabs.
+const LISTEN: [&str; 3] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4003/ws"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    serve: ServeFile,
+    train: TrainFile,
+}
+
+/// The [serve] table: the same names as the flags. Paths are relative to the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServeFile {
+    run: Option<PathBuf>,
+    data: Option<PathBuf>,
+    state: Option<PathBuf>,
+    http: Option<String>,
+    listen: Vec<String>,
+    announce: Vec<String>,
+    www: Option<PathBuf>,
+    device: Option<DeviceChoice>,
+}
+
+/// The [train] table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TrainFile {
+    coordinator: Option<String>,
+    device: Option<DeviceChoice>,
+    state: Option<PathBuf>,
+    rounds: Option<u64>,
+}
+
+/// What `tributary serve` runs with.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    /// The run file, if there is one.
+    pub(crate) run: Option<PathBuf>,
+    /// The data folder, if it is named apart from the run file.
+    pub(crate) data: Option<PathBuf>,
+    /// The state folder.
+    pub(crate) state: PathBuf,
+    /// Where HTTP listens.
+    pub(crate) http: String,
+    /// Where peers connect.
+    pub(crate) listen: Vec<Multiaddr>,
+    /// By which further addresses they reach this machine.
+    pub(crate) announce: Vec<Multiaddr>,
+    /// The page's folder, if there is one.
+    pub(crate) www: Option<PathBuf>,
+    /// The device of the held-out evaluation.
+    pub(crate) device: DeviceChoice,
+}
+
+/// What `tributary train` runs with.
+#[derive(Debug)]
+pub(crate) struct Train {
+    /// URL or multiaddr.
+    pub(crate) coordinator: String,
+    /// The device to train on.
+    pub(crate) device: DeviceChoice,
+    /// The folder of the identity.
+    pub(crate) state: PathBuf,
+    /// Credited rounds after which to stop.
+    pub(crate) rounds: Option<u64>,
+}
+
+/// The settings of `serve`.
+pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Serve> {
+    let (file, base) = load(config)?;
+    let file = file.serve;
+    let below = |path: Option<PathBuf>| path.map(|path| base.join(path));
+    let listen = first_given(args.listen, file.listen);
+    let listen = if listen.is_empty() { LISTEN.map(str::to_owned).to_vec() } else { listen };
+    let http = args.http.or(file.http).unwrap_or_else(|| "0.0.0.0:8080".to_owned());
+    if http.to_socket_addrs().is_err() {
+        bail!("{http} is no address to serve HTTP on; write --http ADDRESS:PORT, such as 127.0.0.1:8080");
+    }
+    let www = args.www.or(below(file.www));
+    if let Some(www) = www.as_deref().filter(|www| !www.is_dir()) {
+        bail!("there is no folder {}; build the page first, or leave --www out", www.display());
+    }
+    Ok(Serve {
+        run: args.run.or(below(file.run)).or_else(|| Some(PathBuf::from(RUN)).filter(|run| run.is_file())),
+        data: args.data.or(below(file.data)),
+        state: args.state.or(below(file.state)).unwrap_or_else(|| PathBuf::from("state")),
+        http,
+        listen: multiaddrs(&listen, "--listen")?,
+        announce: multiaddrs(&first_given(args.announce, file.announce), "--announce")?,
+        www: www.or_else(usual_www),
+        device: args.device.or(file.device).unwrap_or_default(),
+    })
+}
+
+/// The settings of `train`.
+pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Train> {
+    let (file, base) = load(config)?;
+    let file = file.train;
+    let state = match args.state.or(file.state.map(|state| base.join(state))) {
+        Some(state) => state,
+        None => identity::default_state()?,
+    };
+    Ok(Train {
+        coordinator: args.coordinator.or(file.coordinator).context(
+            "whom to train with? name the coordinator's page, such as: tributary train http://127.0.0.1:8080",
+        )?,
+        device: args.device.or(file.device).unwrap_or_default(),
+        state,
+        rounds: args.rounds.or(file.rounds),
+    })
+}
+
+/// The settings file and the folder that its paths are relative to.
+fn load(named: Option<&Path>) -> anyhow::Result<(File, PathBuf)> {
+    let path = match named {
+        Some(path) => path,
+        None if Path::new(FILE).is_file() => Path::new(FILE),
+        None => return Ok((File::default(), PathBuf::new())),
+    };
+    let text = fs::read_to_string(path).map_err(|e| files::trouble("read the settings", path, &e))?;
+    let file =
+        toml::from_str(&text).map_err(|e| anyhow::anyhow!("{} cannot be read as settings: {e}", path.display()))?;
+    Ok((file, path.parent().unwrap_or(Path::new("")).to_path_buf()))
+}
+
+fn first_given(above: Vec<String>, below: Vec<String>) -> Vec<String> {
+    if above.is_empty() { below } else { above }
+}
+
+fn multiaddrs(texts: &[String], flag: &str) -> anyhow::Result<Vec<Multiaddr>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|_| {
+            anyhow::anyhow!(
+                "{text} ({flag}) is not a multiaddr; write it like /ip4/0.0.0.0/tcp/4001 or /ip4/0.0.0.0/tcp/4003/ws"
+            )
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// The page beside the program (an installed one), or in the working folder (a checkout).
+fn usual_www() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("www")));
+    beside.into_iter().chain([PathBuf::from("www/dist")]).find(|dir| dir.join("index.html").is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_stand_above_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        let text =
+            "[serve]\nstate = \"s\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n";
+        fs::write(&path, text).unwrap();
+        let from_file = serve(ServeArgs::default(), Some(&path)).unwrap();
+        assert_eq!((from_file.state, from_file.http.as_str()), (dir.path().join("s"), "127.0.0.1:1"));
+        assert_eq!((from_file.listen.len(), from_file.device), (1, DeviceChoice::Cpu));
+        let args = ServeArgs {
+            http: Some("127.0.0.1:2".into()),
+            state: Some("t".into()),
+            device: Some(DeviceChoice::Gpu),
+            ..ServeArgs::default()
+        };
+        let from_flags = serve(args, Some(&path)).unwrap();
+        assert_eq!((from_flags.state, from_flags.http.as_str()), ("t".into(), "127.0.0.1:2"));
+        assert_eq!(from_flags.device, DeviceChoice::Gpu);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        fs::write(&path, "[serve]\nport = 5\n").unwrap();
+        let error = serve(ServeArgs::default(), Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("line 2, column 1") && error.contains("unknown field `port`"), "{error}");
+        let args = |listen: &str, http: &str| ServeArgs {
+            listen: vec![listen.to_owned()],
+            http: Some(http.to_owned()),
+            ..ServeArgs::default()
+        };
+        let error = |args| serve(args, None).unwrap_err().to_string();
+        assert!(error(args("tcp:5", "127.0.0.1:0")).contains("not a multiaddr"));
+        assert!(error(args("/ip4/127.0.0.1/tcp/0", "here")).contains("--http"));
+        assert!(train(TrainArgs::default(), None).unwrap_err().to_string().contains("tributary train http"));
+    }
+}

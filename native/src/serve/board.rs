@@ -1,0 +1,156 @@
+//! What the coordinator shows: written by its driver, read by HTTP. Bounded by
+//! [`VIEW_HISTORY`] rounds and one line a contributor that was ever paid.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tributary_protocol::coordinator::Coordinator;
+use tributary_protocol::limits::VIEW_HISTORY;
+use tributary_protocol::message::{Evaluation, FoldManifest};
+use tributary_protocol::{Hash, Id, Millis, PROTOCOL_VERSION};
+use tributary_swarm::Traffic;
+
+/// The board, shared.
+#[derive(Debug, Clone)]
+pub(crate) struct Board(Arc<Mutex<State>>);
+
+/// Everything on it.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Who and where the coordinator is.
+    pub(crate) run: RunJson,
+    /// Settled rounds, oldest first.
+    pub(crate) rounds: VecDeque<RoundJson>,
+    /// Balances.
+    pub(crate) credits: BTreeMap<Id, u64>,
+    /// Whether a round can open.
+    pub(crate) ready: bool,
+    /// The newest round that hasn't folded.
+    pub(crate) round: u64,
+    /// Its base.
+    pub(crate) state: Hash,
+    /// Milliseconds to its deadline, if it is open.
+    pub(crate) remaining: Option<Millis>,
+    /// Contributors that are here.
+    pub(crate) peers: usize,
+    /// Bytes since the start.
+    pub(crate) traffic: Traffic,
+    /// Updates folded since the start.
+    pub(crate) accepted: u64,
+    /// Commits refused since the start, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Frames refused since the start.
+    pub(crate) bad_frames: u64,
+    /// Connections dropped for misbehaviour since the start.
+    pub(crate) dropped: u64,
+    /// Folds since the start and the time they took.
+    pub(crate) folds: (u64, Duration),
+    /// The newest held-out loss.
+    pub(crate) bits_per_byte: Option<f32>,
+}
+
+/// `/run.json`: how to join.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunJson {
+    /// The run's id.
+    pub(crate) run: Hash,
+    /// Its name.
+    pub(crate) name: String,
+    /// The coordinator's peer id.
+    pub(crate) peer: Id,
+    /// Where it listens, each ending in /p2p/ID.
+    pub(crate) addrs: Vec<String>,
+    /// The protocol's version.
+    pub(crate) version: u16,
+}
+
+/// One settled round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RoundJson {
+    round: u64,
+    /// State hash before.
+    before: Hash,
+    /// State hash after.
+    after: Hash,
+    accepted: Vec<AcceptedJson>,
+    /// Held-out loss of the state after, once it is measured.
+    bits_per_byte: Option<f32>,
+}
+
+/// One paid update.
+#[derive(Debug, Clone, Serialize)]
+struct AcceptedJson {
+    peer: Id,
+    tokens: u64,
+    credits: u64,
+    clip: f32,
+}
+
+impl Board {
+    /// A board about this run.
+    pub(crate) fn new(run: Hash, name: String, peer: Id) -> Self {
+        let run = RunJson { run, name, peer, addrs: Vec::new(), version: PROTOCOL_VERSION };
+        Self(Arc::new(Mutex::new(State {
+            run,
+            rounds: VecDeque::new(),
+            credits: BTreeMap::new(),
+            ready: false,
+            round: 0,
+            state: Hash::default(),
+            remaining: None,
+            peers: 0,
+            traffic: Traffic::default(),
+            accepted: 0,
+            refused: BTreeMap::new(),
+            bad_frames: 0,
+            dropped: 0,
+            folds: (0, Duration::ZERO),
+            bits_per_byte: None,
+        })))
+    }
+
+    /// Reads or changes it; never held over an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // What is shown is rewritten after every step, so a panic elsewhere does no harm here.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Adds a settled round and its credits.
+    pub(crate) fn settled(&mut self, fold: &FoldManifest) {
+        let clips = fold.accepted.iter().map(|a| (a.peer, a.clip)).collect::<BTreeMap<_, _>>();
+        let accepted = fold.shares().into_iter().map(|share| {
+            let peer = Id(share.who);
+            *self.credits.entry(peer).or_default() += share.amount;
+            let clip = clips.get(&peer).copied().unwrap_or(1.0);
+            AcceptedJson { peer, tokens: share.tokens, credits: share.amount, clip }
+        });
+        let accepted = accepted.collect();
+        let (round, before, after) = (fold.round, fold.base, fold.next.hash);
+        self.rounds.push_back(RoundJson { round, before, after, accepted, bits_per_byte: None });
+        if self.rounds.len() > VIEW_HISTORY {
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Adds a held-out loss, which belongs to the round whose fold made that state.
+    pub(crate) fn evaluated(&mut self, evaluation: Evaluation) {
+        self.bits_per_byte = Some(evaluation.bits_per_byte);
+        if let Some(round) = self.rounds.iter_mut().rev().find(|round| round.round + 1 == evaluation.round) {
+            round.bits_per_byte = Some(evaluation.bits_per_byte);
+        }
+    }
+
+    /// Takes over what the machine knows now.
+    pub(crate) fn update(&mut self, machine: &Coordinator, now: Millis, traffic: Traffic) {
+        let (round, base) = machine.head();
+        (self.round, self.state, self.remaining) = (round, base.hash, machine.remaining(now));
+        (self.peers, self.traffic) = (machine.peers(), traffic);
+        let stats = machine.stats();
+        (self.accepted, self.bad_frames, self.dropped) = (stats.accepted, stats.bad_frames, stats.dropped);
+        self.refused = stats.refused.iter().map(|(reason, n)| (format!("{reason:?}").to_lowercase(), *n)).collect();
+    }
+}

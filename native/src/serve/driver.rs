@@ -1,0 +1,308 @@
+//! The coordinator's loop: the round's machine between the swarm, the disk and the clock.
+//!
+//! Enters: swarm events, finished work, time, the wish to stop. Leaves: frames, journal entries, work,
+//! and the board. What the machine wants journaled is on the disk before anything else it wants is
+//! done, so a killed coordinator goes on where it was.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::{Stream, StreamExt};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output as Want};
+use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{BlobRef, Id, Millis, fold, update};
+use tributary_swarm::{Event as SwarmEvent, FetchError, Handle, SendError};
+
+use super::board::Board;
+use super::evaluate::Evaluations;
+use super::fold::fold as fold_blobs;
+use super::history::Settled;
+use super::journal::Journal;
+use super::newest::Newest;
+use super::retention::Retention;
+use super::store::DiskStore;
+use crate::output::Output;
+
+/// Updates that are decoded at a time: each holds a whole model's worth of values.
+const DECODED_AT_ONCE: usize = 4;
+
+/// The loop, and what it counts on top of its parts.
+pub(super) struct Driver {
+    parts: Parts,
+    work: JoinSet<anyhow::Result<Done>>,
+    decoding: Arc<Semaphore>,
+    now: Millis,
+}
+
+/// Work that has ended.
+enum Done {
+    Input(Input),
+    Folded(Input, Duration),
+    Deleted,
+}
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    /// Restored from the journal.
+    pub(super) machine: Coordinator,
+    /// Where its events go.
+    pub(super) journal: Journal,
+    /// Where blobs are.
+    pub(super) store: Arc<DiskStore>,
+    /// The swarm.
+    pub(super) handle: Handle,
+    /// What HTTP shows.
+    pub(super) board: Board,
+    /// Which blobs stay.
+    pub(super) retention: Retention,
+    /// Who measures the held-out loss.
+    pub(super) evaluations: Evaluations,
+    /// The state folder.
+    pub(super) state: PathBuf,
+    /// Where events for people and scripts go.
+    pub(super) output: Output,
+}
+
+impl Driver {
+    /// A loop that has not begun.
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, work: JoinSet::new(), decoding: Arc::new(Semaphore::new(DECODED_AT_ONCE)), now: 0 }
+    }
+
+    /// Runs until the swarm ends or an error that this process cannot go on with.
+    pub(super) async fn run(
+        mut self,
+        mut events: impl Stream<Item = SwarmEvent> + Unpin,
+        mut measured: mpsc::Receiver<Evaluation>,
+    ) -> anyhow::Result<()> {
+        self.newest()?;
+        self.step(Input::Tick)?;
+        loop {
+            let now = self.now();
+            let wake = self.parts.machine.wake_at(now).map(|at| Duration::from_millis(at.saturating_sub(now)));
+            let input = tokio::select! {
+                event = events.next() => match event {
+                    None => anyhow::bail!("the network has ended; start again"),
+                    Some(event) => self.swarm_event(event),
+                },
+                Some(done) = self.work.join_next() => match done.map_err(|e| anyhow::anyhow!("a worker of this program failed: {e}"))?? {
+                    Done::Input(input) => Some(input),
+                    Done::Folded(input, took) => {
+                        let mut board = self.parts.board.lock();
+                        board.folds = (board.folds.0 + 1, board.folds.1 + took);
+                        Some(input)
+                    }
+                    Done::Deleted => None,
+                },
+                Some(evaluation) = measured.recv() => Some(Input::Evaluated(evaluation)),
+                () = tokio::time::sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Some(Input::Tick),
+            };
+            if let Some(input) = input {
+                self.step(input)?;
+            }
+        }
+    }
+
+    /// Milliseconds since 1970 that never go back, as deadlines need.
+    fn now(&mut self) -> Millis {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis);
+        self.now = self.now.max(wall);
+        self.now
+    }
+
+    fn swarm_event(&mut self, event: SwarmEvent) -> Option<Input> {
+        match event {
+            SwarmEvent::Frame { peer, frame } => Some(match ToCoordinator::decode(&frame) {
+                Ok(message) => Input::Message { from: peer, message },
+                Err(why) => Input::BadFrame { from: peer, why },
+            }),
+            SwarmEvent::Disconnected { peer, why } => {
+                tracing::info!("{peer} is gone: {why}");
+                Some(Input::Gone(peer))
+            }
+            SwarmEvent::Connected { peer, addr } => {
+                tracing::info!("{peer} connected from {addr}");
+                None
+            }
+            // An interface that came up later.
+            SwarmEvent::Listening(addr) => {
+                let mut board = self.parts.board.lock();
+                let addr = format!("{addr}/p2p/{}", board.run.peer);
+                if !board.run.addrs.contains(&addr) {
+                    board.run.addrs.push(addr);
+                }
+                None
+            }
+            // A coordinator dials nobody.
+            SwarmEvent::DialFailed { .. } => None,
+        }
+    }
+
+    fn step(&mut self, input: Input) -> anyhow::Result<()> {
+        let now = self.now();
+        self.parts.machine.handle(now, input);
+        let mut wants: VecDeque<Want> = std::iter::from_fn(|| self.parts.machine.poll()).collect();
+        self.keep(&wants)?;
+        while let Some(want) = wants.pop_front() {
+            self.act(want)?;
+        }
+        self.parts.board.lock().update(&self.parts.machine, now, self.parts.handle.traffic());
+        Ok(())
+    }
+
+    /// Journals every event among `wants` in one transaction, a settled round together with its
+    /// ledger entries, before any of the rest is done.
+    fn keep(&mut self, wants: &VecDeque<Want>) -> anyhow::Result<()> {
+        let events =
+            || wants.iter().filter_map(|want| if let Want::Journal(event) = want { Some(event) } else { None });
+        if events().next().is_none() {
+            return Ok(());
+        }
+        let me = self.parts.board.lock().run.peer;
+        let entries: Vec<_> = events()
+            .filter_map(|event| Settled::of(event, &me))
+            .flat_map(|settled| settled.entries().collect::<Vec<_>>())
+            .collect();
+        let events: Vec<_> = events().collect();
+        // The disk's flush takes milliseconds; other tasks of this thread move to another one meanwhile.
+        tokio::task::block_in_place(|| self.parts.journal.append(&events, &entries))
+    }
+
+    fn act(&mut self, want: Want) -> anyhow::Result<()> {
+        match want {
+            Want::Journal(event) => return self.journaled(&event),
+            Want::Send { to, message } => self.send(&to, &message),
+            Want::Drop(peer) => self.parts.handle.disconnect(peer),
+            Want::Fetch { from, update } => self.fetch(from, update),
+            Want::Fold(plan) => self.fold(plan),
+            Want::Evaluate { round, base } => self.parts.evaluations.order(round, base),
+        }
+        Ok(())
+    }
+
+    /// Does what follows from an event that is on the disk.
+    fn journaled(&mut self, event: &Event) -> anyhow::Result<()> {
+        let me = self.parts.board.lock().run.peer;
+        let (round, _) = self.parts.machine.head();
+        let settled = Settled::of(event, &me);
+        let gone = self.parts.retention.event(round, event, settled.as_ref());
+        match event {
+            Event::Opened(manifest) => {
+                if let Ok(manifest) = manifest.open(&me) {
+                    let (round, state) = (manifest.round, manifest.base);
+                    self.parts.output.event(
+                        || json!({"event": "opened", "round": round, "state": state}),
+                        || format!("round {round} is open"),
+                    );
+                }
+            }
+            Event::Evaluated(evaluation) => self.evaluated(*evaluation),
+            Event::Genesis { .. } | Event::Committed { .. } | Event::Settled { .. } => {}
+        }
+        if let Some(settled) = settled {
+            self.settled(&settled)?;
+        }
+        if !gone.is_empty() {
+            let store = self.parts.store.clone();
+            self.work.spawn_blocking(move || {
+                // What stays behind is swept at the next start.
+                if let Err(error) = store.remove(&gone) {
+                    tracing::warn!("cannot delete old blobs: {error}");
+                }
+                Ok(Done::Deleted)
+            });
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, settled: &Settled) -> anyhow::Result<()> {
+        let fold = &settled.fold;
+        self.parts.board.lock().settled(fold);
+        self.newest()?;
+        self.parts.output.event(
+            || {
+                let peers: Vec<_> = fold.accepted.iter().map(|a| a.peer).collect();
+                json!({"event": "settled", "round": fold.round, "state": fold.next.hash, "accepted": peers})
+            },
+            || {
+                format!(
+                    "round {} settled: {} updates, state {}",
+                    fold.round,
+                    fold.accepted.len(),
+                    fold.next.hash.short()
+                )
+            },
+        );
+        Ok(())
+    }
+
+    fn evaluated(&mut self, evaluation: Evaluation) {
+        let Evaluation { round, bits_per_byte } = evaluation;
+        self.parts.board.lock().evaluated(evaluation);
+        self.parts.output.event(
+            || json!({"event": "evaluated", "round": round, "bits_per_byte": bits_per_byte}),
+            || format!("held-out text: {bits_per_byte:.4} bits per byte before round {round}"),
+        );
+    }
+
+    fn newest(&self) -> anyhow::Result<()> {
+        let (round, base) = self.parts.machine.head();
+        Newest { round, base, spec: self.parts.machine.spec().clone() }.write(&self.parts.state)
+    }
+
+    fn send(&self, to: &[Id], message: &ToContributor) {
+        let frame = bytes::Bytes::from(message.encode());
+        for peer in to {
+            match self.parts.handle.send(*peer, frame.clone()) {
+                Ok(()) => {}
+                // It will come back and be told where the round stands.
+                Err(SendError::NotConnected) => {}
+                Err(error @ (SendError::Full | SendError::TooLarge)) => {
+                    tracing::warn!("{peer} is disconnected: {error}");
+                    self.parts.handle.disconnect(*peer);
+                }
+            }
+        }
+    }
+
+    fn fetch(&mut self, from: Id, update: BlobRef) {
+        let (handle, decoding) = (self.parts.handle.clone(), self.decoding.clone());
+        let spec = self.parts.machine.spec();
+        let (format, params) = (spec.update, spec.model.params());
+        // After this the round is over in any case.
+        let limit = Duration::from_secs(u64::from(spec.round.seconds) + u64::from(spec.round.grace));
+        self.work.spawn(async move {
+            let fetched = tokio::time::timeout(limit, handle.fetch(from, update)).await;
+            let result = match fetched {
+                Ok(Ok(bytes)) => {
+                    let _permit = decoding.acquire_owned().await;
+                    let norm = move || update::decode(format, &bytes, params).map(|values| fold::norm(&values));
+                    tokio::task::spawn_blocking(norm).await?.map_err(|_| Reason::Malformed)
+                }
+                // Without a disk there is no next round either.
+                Ok(Err(error @ FetchError::Store(_))) => anyhow::bail!("an update of {from} came, but {error}"),
+                Ok(Err(error)) => {
+                    tracing::info!("the update of {from} did not come: {error}");
+                    Err(Reason::Unavailable)
+                }
+                Err(_) => Err(Reason::Unavailable),
+            };
+            Ok(Done::Input(Input::Fetched { from, update: update.hash, result }))
+        });
+    }
+
+    fn fold(&mut self, plan: FoldPlan) {
+        let (store, spec): (_, RunSpec) = (self.parts.store.clone(), self.parts.machine.spec().clone());
+        self.work.spawn_blocking(move || {
+            let began = Instant::now();
+            let input = fold_blobs(&store, &spec, &plan)?;
+            Ok(Done::Folded(input, began.elapsed()))
+        });
+    }
+}

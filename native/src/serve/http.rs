@@ -1,0 +1,114 @@
+//! The web server: the page's static files, and what the board shows as JSON and metrics.
+//!
+//! Refuses everything but GET and HEAD. Nothing here changes the run.
+
+use std::path::PathBuf;
+
+use axum::extract::{Query, Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use tower_http::services::ServeDir;
+
+use super::board::Board;
+use super::metrics;
+
+/// The page runs its own script and wasm and talks to peers over WebSocket; nothing else.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
+    connect-src 'self' ws: wss:; style-src 'self'; img-src 'self' data:; worker-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Headers of every answer. The two cross-origin ones isolate the page, which gives it precise timers
+/// and shared memory and keeps other sites' windows out.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Lines that a list gives unless asked for fewer or more.
+const LINES: usize = 100;
+
+/// The whole site. `www`: the built page, if there is one.
+pub(super) fn router(board: Board, www: Option<PathBuf>) -> Router {
+    let api = Router::new()
+        .route("/run.json", get(async |State(board): State<Board>| Json(board.lock().run.clone())))
+        .route("/api/rounds", get(rounds))
+        .route("/api/credits", get(credits))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(async |State(board): State<Board>| metrics::page(&board.lock())))
+        .with_state(board);
+    let site = match www {
+        Some(www) => api.fallback_service(ServeDir::new(www).precompressed_br().precompressed_gzip()),
+        None => api.fallback(no_page),
+    };
+    site.layer(middleware::from_fn(headers))
+}
+
+async fn headers(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let ok = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Vite puts the content's hash into the names of what lies in assets/.
+    let caching = if ok && path.starts_with("/assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    response
+}
+
+#[derive(Deserialize)]
+struct Last {
+    last: Option<usize>,
+}
+
+async fn rounds(State(board): State<Board>, Query(Last { last }): Query<Last>) -> impl IntoResponse {
+    let board = board.lock();
+    let skip = board.rounds.len().saturating_sub(last.unwrap_or(LINES));
+    Json(json!({
+        "run": board.run.run,
+        "round": board.round,
+        "state": board.state,
+        "left_ms": board.remaining,
+        "peers": board.peers,
+        "rounds": board.rounds.iter().skip(skip).collect::<Vec<_>>(),
+    }))
+}
+
+/// The largest balances first.
+async fn credits(State(board): State<Board>, Query(Last { last }): Query<Last>) -> impl IntoResponse {
+    let board = board.lock();
+    let mut lines: Vec<_> = board.credits.iter().collect();
+    lines.sort_by_key(|(peer, credits)| (std::cmp::Reverse(**credits), **peer));
+    let lines = lines.into_iter().take(last.unwrap_or(LINES));
+    Json(json!({
+        "total": board.credits.values().sum::<u64>(),
+        "contributors": board.credits.len(),
+        "credits": lines.map(|(peer, credits)| json!({"peer": peer, "credits": credits})).collect::<Vec<_>>(),
+    }))
+}
+
+async fn ready(State(board): State<Board>) -> impl IntoResponse {
+    if board.lock().ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") }
+}
+
+async fn no_page(uri: Uri) -> impl IntoResponse {
+    let text = match uri.path() {
+        "/" => {
+            "The coordinator runs, but the page is not built. `cargo xtask demo` builds it; --www names its folder.\n"
+        }
+        _ => "There is nothing here.\n",
+    };
+    (StatusCode::NOT_FOUND, text)
+}

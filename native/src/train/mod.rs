@@ -1,0 +1,159 @@
+//! `tributary train`: a contributor on this machine.
+//!
+//! Enters: a coordinator's address and the person's signals. Leaves: work, and what a person or a script
+//! reads of it. Refuses: an address that leads to no coordinator, and one of another version.
+
+mod find;
+mod progress;
+mod trainer_thread;
+
+use std::future::pending;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use tokio::signal;
+use tributary_peer::{Control, Options, Platform};
+use tributary_protocol::Millis;
+use tributary_protocol::limits::MAX_BLOB;
+use tributary_protocol::message::PeerKind;
+use tributary_protocol::view::Phase;
+use tributary_swarm::{Limits, MemoryStore};
+
+use crate::config::Train;
+use crate::identity;
+use progress::Progress;
+
+/// Bytes of weights, steps and shards in memory: the largest snapshot and the updates beside it.
+const STORE: u64 = 3 * MAX_BLOB;
+
+/// How long the driver may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Runs until it is told to stop, has done its rounds, or cannot go on.
+pub(crate) fn run(config: Train) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let result = runtime.block_on(train(&config));
+    // The trainer's thread may be in the midst of a step; nothing waits for its result any more.
+    runtime.shutdown_background();
+    result
+}
+
+async fn train(config: &Train) -> anyhow::Result<()> {
+    let identity = identity::load_or_create(&config.state)?;
+    let mut progress = Progress::new(identity.id());
+    let coordinator = config.coordinator.clone();
+    let found = tokio::task::spawn_blocking(move || find::find(&coordinator)).await??;
+    progress.joining(&found);
+    let store = Arc::new(MemoryStore::new(STORE));
+    let agent = concat!("tributary/", env!("CARGO_PKG_VERSION")).to_owned();
+    let swarm = tributary_swarm::Config {
+        secret: identity.secret(),
+        agent: agent.clone(),
+        listen: Vec::new(),
+        limits: Limits::contributor(),
+    };
+    let (handle, events, node) = tributary_swarm::node(swarm, store.clone())?;
+    tokio::spawn(node);
+    let options = Options {
+        identity,
+        coordinator: found.addr,
+        kind: PeerKind::Native,
+        agent,
+        device: config.device,
+        run: found.run,
+    };
+    let trainer = trainer_thread::start().context("cannot start the trainer's thread")?;
+    let (mut control, mut snapshots, driver) =
+        tributary_peer::contributor(options, Tokio(Instant::now()), trainer, handle, events, store)?;
+    let mut driver = pin!(driver);
+    control.start();
+
+    let (mut begun, mut finishing) = (false, false);
+    let mut signals = Signals::new()?;
+    let result = loop {
+        tokio::select! {
+            () = &mut driver => bail!("the contributor has ended by itself; start it again"),
+            snapshot = snapshots.next() => {
+                let Some(snapshot) = snapshot else { continue };
+                progress.show(&snapshot);
+                match &snapshot.phase {
+                    Phase::Failed { why } => break Err(anyhow::anyhow!("{why}")),
+                    Phase::Idle if begun => break Ok(()),
+                    Phase::Idle => {}
+                    _ => begun = true,
+                }
+                if config.rounds.is_some_and(|rounds| progress.credited() >= rounds) {
+                    break Ok(());
+                }
+            }
+            result = signals.next() => {
+                result?;
+                if finishing {
+                    break Ok(());
+                }
+                finishing = true;
+                progress.finishing();
+                control.finish();
+            }
+        }
+    };
+    quit(&mut control, driver).await;
+    progress.end();
+    result
+}
+
+async fn quit(control: &mut Control, driver: Pin<&mut impl Future<Output = ()>>) {
+    control.quit();
+    // What is not said by then is found out by the coordinator itself.
+    let _ = tokio::time::timeout(GOODBYE, driver).await;
+}
+
+/// The platform of a native peer.
+struct Tokio(Instant);
+
+impl Platform for Tokio {
+    type Sleep = tokio::time::Sleep;
+
+    fn now(&self) -> Millis {
+        self.0.elapsed().as_millis() as Millis
+    }
+
+    fn sleep(&self, ms: u64) -> Self::Sleep {
+        tokio::time::sleep(Duration::from_millis(ms))
+    }
+
+    fn random(&self) -> u64 {
+        // Only spreads reconnections; without a source every contributor waits equally long.
+        getrandom::u64().unwrap_or_default()
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    terminate: signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: signal::unix::signal(signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> std::io::Result<()> {
+        #[cfg(unix)]
+        let terminate = async { self.terminate.recv().await };
+        #[cfg(not(unix))]
+        let terminate = pending::<Option<()>>();
+        tokio::select! {
+            result = signal::ctrl_c() => result,
+            // `None`: the runtime is going away, and this with it.
+            got = terminate => if got.is_some() { Ok(()) } else { pending().await },
+        }
+    }
+}
