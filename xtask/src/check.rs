@@ -98,9 +98,10 @@ impl Outcome {
         let rounds = rounds["rounds"].as_array().context("/api/rounds lists rounds")?;
         let number = |row: &Value| row["round"].as_u64();
         let state = |row: &Value| Some((number(row)?, row["state"].as_str()?.to_owned()));
+        let after = |row: &Value| Some((number(row)?, row["after"].as_str()?.to_owned()));
         let (tab, native) = (rows(&tab.events()), rows(&native.events()));
         let mut states = BTreeMap::new();
-        states.insert("coordinator", rounds.iter().filter_map(state).collect::<States>());
+        states.insert("coordinator", rounds.iter().filter_map(after).collect::<States>());
         states.insert("native", native.rows.iter().filter_map(state).collect());
         states.insert("tab", tab.rows.iter().filter_map(state).collect());
         // A contributor was there for a round if it holds the weights that the round began from.
@@ -113,10 +114,11 @@ impl Outcome {
             states.retain(|round, _| shared.contains(round));
         }
         let accepted = [("native", &native), ("tab", &tab)].map(|(name, peer)| {
-            let credited = peer.rows.iter().filter(|row| row["verdict"]["kind"] == "credited");
+            let credited =
+                peer.rows.iter().filter(|row| row["verdict"] == "credited" || row["verdict"]["kind"] == "credited");
             (name, credited.filter_map(number).filter(|round| shared.contains(round)).count())
         });
-        let heldout = rounds.iter().filter_map(|row| Some((number(row)?, row["heldout_bpb"].as_f64()?)));
+        let heldout = rounds.iter().filter_map(|row| Some((number(row)?, row["bits_per_byte"].as_f64()?)));
         Ok(Self { heldout: heldout.collect(), rounds: shared, states, accepted: accepted.into(), backend: tab.backend })
     }
 
@@ -180,13 +182,14 @@ struct Rows {
     backend: String,
 }
 
-/// The newest row about each round in a contributor's JSON lines: its snapshot holds some of the last
-/// rounds only.
+/// The newest row about each round in a contributor's JSON lines. The program writes a line a round, the
+/// tab whole snapshots, each with the last rounds.
 fn rows(events: &[Value]) -> Rows {
     let mut newest = BTreeMap::new();
     let mut backend = String::new();
     for event in events {
-        for row in event["rounds"].as_array().into_iter().flatten() {
+        let own = Some(event).filter(|event| event["event"] == "round");
+        for row in event["rounds"].as_array().into_iter().flatten().chain(own) {
             newest.insert(row["round"].as_u64(), row.clone());
         }
         if let Some(name) = event["device"]["backend"].as_str() {
@@ -238,6 +241,8 @@ mod tests {
         ];
         let found = rows(&events);
         assert_eq!(found.rows, [row(1, "credited"), row(2, "sent")]);
+        let line = json!({ "event": "round", "round": 7, "verdict": "credited", "state": "ab" });
+        assert_eq!(rows(std::slice::from_ref(&line)).rows, [line]);
         assert_eq!(found.backend, "webgpu");
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
 fn newest_round(rounds: &Value) -> Option<(u64, String)> {
     let newest = rounds["rounds"].as_array()?.iter().max_by_key(|one| one["round"].as_u64())?;
     let round = newest["round"].as_u64()?;
-    let heldout = newest["heldout_bpb"].as_f64().map_or("not measured yet".to_owned(), |bpb| format!("{bpb:.3}"));
+    let heldout = newest["bits_per_byte"].as_f64().map_or("not measured yet".to_owned(), |bpb| format!("{bpb:.3}"));
     let accepted = newest["accepted"].as_array().map_or(0, Vec::len);
     Some((round, format!("round {round}: {accepted} accepted, held-out bits per byte {heldout}")))
 }

@@ -30,7 +30,7 @@ cargo xtask COMMAND
   build                 build the `tributary` program, the wasm modules and the page
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
-  test [--only SUITE]   every test, or one suite: unit, wasm, sizes, page, demo, reference
+  test [--only SUITE]   every test, or one suite: unit, reference, wasm, sizes, page, demo
   bench NAME            step, fold; a table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 

@@ -50,6 +50,8 @@ pub(crate) fn for_browser(paths: &Paths) -> Result<()> {
 pub(crate) fn for_reference(paths: &Paths) -> Result<()> {
     /// The last that runs with Debian's PyTorch 1.13, which in turn was built against NumPy 1.
     const PACKAGES: [&str; 2] = ["transformers==4.36.2", "numpy<2"];
+    /// Where Debian's packages go.
+    const DEBIAN_PYTHON: &str = "/usr/bin/python3";
     let python = python(paths);
     let works = |program: &Path, modules: &str| {
         capture(paths.command(program).args(["-c", &format!("import {modules}")])).is_ok()
@@ -57,14 +59,25 @@ pub(crate) fn for_reference(paths: &Paths) -> Result<()> {
     if works(&python, "torch, transformers, safetensors") {
         return there("PyTorch and transformers", "the reference for the model's numbers");
     }
-    if !works(Path::new("python3"), "torch, venv, ensurepip") {
-        let why = "PyTorch is the reference for the model's numbers; OpenBLAS makes it fast";
-        debian(paths, &["python3-torch", "libopenblas0-pthread", "python3-venv"], why)?;
-    }
+    // Debian's own may not be the first in PATH.
+    let candidates = [Path::new("python3"), Path::new(DEBIAN_PYTHON)];
+    let base = match candidates.into_iter().find(|program| works(program, "torch, venv, ensurepip")) {
+        Some(base) => base,
+        None => {
+            let why = "PyTorch is the reference for the model's numbers and OpenBLAS makes it fast";
+            debian(paths, &["python3-torch", "libopenblas0-pthread", "python3-venv"], why)?;
+            Path::new(DEBIAN_PYTHON)
+        }
+    };
     say("-> transformers: installing, because exported models must load in it and give the same logits");
     let venv = paths.cache.join("python");
-    let mut make = paths.command("python3");
-    logged(paths, "python venv", make.args(["-m", "venv", "--system-site-packages"]).arg(&venv), minutes(5))?;
+    let mut make = paths.command(base);
+    logged(
+        paths,
+        "python venv",
+        make.args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&venv),
+        minutes(5),
+    )?;
     let mut pip = paths.command(&python);
     logged(paths, "pip install", pip.args(["-m", "pip", "install", "--no-input"]).args(PACKAGES), minutes(15))
 }
@@ -167,7 +180,7 @@ fn npm_ci_in(paths: &Paths, dir: &Path, what: &str, why: &str) -> Result<()> {
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == hash.as_str()) {
         return there(what, why);
     }
-    say(format_args!("-> {what}: installing, because this is {why}"));
+    say(format_args!("-> {what}: installing ({why})"));
     let mut npm = paths.command("npm");
     npm.current_dir(dir).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
     logged(paths, &format!("npm ci for {what}"), &mut npm, minutes(10))?;
@@ -186,7 +199,9 @@ fn chromium(paths: &Paths) -> Result<()> {
 pub(crate) fn debian(paths: &Paths, packages: &[&str], why: &str) -> Result<()> {
     let list = packages.join(" ");
     let Some(apt) = which(paths, "apt-get") else {
-        bail!("{list} (Debian's names) can't be installed from here, because there is no apt-get. {why}. Install it.");
+        bail!(
+            "{list} (Debian's names) can't be installed from here, because there is no apt-get. {why}. Install what this system calls them."
+        );
     };
     if capture(paths.command("id").arg("-u"))?.trim() != "0" {
         bail!(

@@ -21,21 +21,20 @@ type Counts = (usize, usize);
 /// A suite's name and what runs it.
 type Suite = (&'static str, fn(&Paths) -> Result<Counts>);
 
-/// In the order that finds mistakes soonest.
-const SUITES: [Suite; 6] = [
-    ("unit", unit),
-    ("wasm", in_wasm),
-    ("sizes", sizes::check),
-    ("reference", reference),
-    ("page", page),
-    ("demo", demo),
-];
+/// All, in the order that finds mistakes soonest.
+const SUITES: [Suite; 5] = [("unit", unit), ("wasm", in_wasm), ("sizes", sizes::check), ("page", page), ("demo", demo)];
+
+/// Parts of the first, which can be run alone.
+const PARTS: [Suite; 1] = [("reference", reference)];
 
 /// Sets up, builds and runs all suites, or the one that is named.
 pub(crate) fn run(paths: &Paths, only: Option<&str>) -> Result<()> {
-    let suites: Vec<&Suite> = SUITES.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+    let suites: Vec<&Suite> = match only {
+        None => SUITES.iter().collect(),
+        Some(only) => SUITES.iter().chain(&PARTS).filter(|(name, _)| *name == only).collect(),
+    };
     if suites.is_empty() {
-        let names: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = SUITES.iter().chain(&PARTS).map(|(name, _)| *name).collect();
         bail!("There is no suite {}. There are: {}.", only.unwrap_or_default(), names.join(", "));
     }
     setup::for_build(paths)?;
@@ -71,10 +70,19 @@ pub(crate) fn run(paths: &Paths, only: Option<&str>) -> Result<()> {
 
 /// The workspace's tests, all but those of the wasm modules.
 fn unit(paths: &Paths) -> Result<Counts> {
+    native(paths, &[])
+}
+
+/// The exported model in Hugging Face transformers, the gradients against PyTorch's.
+fn reference(paths: &Paths) -> Result<Counts> {
+    native(paths, &["--test", "reference"])
+}
+
+fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {
+    setup::for_reference(paths)?;
     let mut cargo = paths.command("cargo");
-    cargo.env("TRIBUTARY_BIN", paths.tributary());
-    let nextest = version(paths, "cargo-nextest").is_some();
-    if nextest {
+    cargo.env("TRIBUTARY_BIN", paths.tributary()).env("TRIBUTARY_PYTHON", setup::python(paths));
+    if version(paths, "cargo-nextest").is_some() {
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         say(
@@ -82,7 +90,7 @@ fn unit(paths: &Paths) -> Result<Counts> {
         );
         cargo.args(["test", "--no-fail-fast"]);
     }
-    counted(build::native_workspace(cargo.arg("--release")), LIMIT)
+    counted(build::native_workspace(cargo.arg("--release")).args(which), LIMIT)
 }
 
 /// What must hold in a browser: the fold's bits and a training step on WebGPU.
@@ -100,13 +108,6 @@ fn in_wasm(paths: &Paths) -> Result<Counts> {
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
     Ok(sum)
-}
-
-/// The exported model in Hugging Face transformers, the gradients against PyTorch's.
-fn reference(paths: &Paths) -> Result<Counts> {
-    setup::for_reference(paths)?;
-    let mut python = paths.command(setup::python(paths));
-    counted(python.arg(paths.root.join("tests/python/reference.py")), minutes(15))
 }
 
 /// The page in a browser, against a coordinator.

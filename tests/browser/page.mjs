@@ -1,0 +1,141 @@
+// What the page must do for a person, in a real browser against a real coordinator, whose address is
+// the argument. Prints a line a check and at the end `N passed, N failed`.
+
+import { launch, snapshot, start, until } from './launch.mjs';
+
+const url = process.argv[2];
+const browser = await launch();
+let passed = 0;
+let failed = 0;
+
+/** One check in a profile of its own. */
+async function check(name, body) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const complaints = [];
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  try {
+    await body(page, complaints);
+    passed += 1;
+    console.log(`ok     ${name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED ${name}: ${error.message}`);
+    for (const complaint of complaints) console.log(`       the page said: ${complaint}`);
+  } finally {
+    await context.close();
+  }
+}
+
+function expect(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+const phase = async (page) => (await snapshot(page))?.phase.kind;
+const training = (page) => until('training', 120, async () => (await phase(page)) === 'training');
+
+await check('the page stands before any wasm has loaded', async (page, complaints) => {
+  await page.route('**/*.wasm', () => {});
+  await page.goto(url);
+  expect(await page.locator('h1').isVisible(), 'there is no heading');
+  await page.locator('#start:enabled').waitFor({ timeout: 10_000 });
+  expect(complaints.length === 0, 'it complained');
+});
+
+await check('nothing is computed without consent', async (page) => {
+  await page.goto(url);
+  await page.locator('#start:enabled').click();
+  await page.locator('#consent-note:visible').waitFor({ timeout: 5_000 });
+  expect((await phase(page)) === undefined, 'a peer was made');
+});
+
+await check('the content policy lets nothing foreign in', async (page) => {
+  const response = await page.goto(url);
+  const policy = response.headers()['content-security-policy'] ?? (await metaPolicy(page));
+  expect(policy, 'there is no Content-Security-Policy');
+  expect(!/'unsafe-(inline|eval)'/.test(policy), `it allows too much: ${policy}`);
+  const blocked = await page.evaluate(async () => {
+    const violation = new Promise((resolve) => {
+      addEventListener('securitypolicyviolation', () => resolve(true), { once: true });
+      setTimeout(() => resolve(false), 2_000);
+    });
+    const script = document.createElement('script');
+    script.textContent = 'window.foreign = true';
+    document.body.append(script);
+    return (await violation) && window.foreign === undefined;
+  });
+  expect(blocked, 'an inline script ran');
+});
+
+function metaPolicy(page) {
+  return page.locator('meta[http-equiv="Content-Security-Policy"]').getAttribute('content', { timeout: 1_000 });
+}
+
+await check('it trains on the processor where the adapter is an emulation, and says so', async (page, complaints) => {
+  await page.goto(url);
+  await start(page);
+  await training(page);
+  const { device } = await snapshot(page);
+  expect(device.backend === 'cpu', `it chose ${device.backend}`);
+  expect(device.note, 'it does not say why');
+  await until('tokens', 60, async () => (await snapshot(page)).tokens > 0);
+  await page.locator('#device-note:visible').waitFor({ timeout: 5_000 });
+  expect(complaints.length === 0, 'it complained');
+});
+
+await check('a round is folded and credited, and the weights are named', async (page) => {
+  await page.goto(`${url}?device=cpu`);
+  await start(page);
+  const row = await until('a credited round', 120, async () =>
+    (await snapshot(page))?.rounds.find((one) => one.verdict.kind === 'credited' && one.state),
+  );
+  const { rounds } = await (await fetch(`${url}api/rounds`)).json();
+  const truth = rounds.find((one) => one.round === row.round);
+  expect(truth.after === row.state, `the tab holds ${row.state}, the coordinator ${truth.after}`);
+  expect((await snapshot(page)).credits > 0, 'it earned nothing');
+});
+
+await check('Stop answers at once, and Start goes on as the same contributor', async (page) => {
+  await page.goto(`${url}?device=cpu`);
+  await start(page);
+  await training(page);
+  const { me } = await snapshot(page);
+  await page.locator('#stop').click();
+  // 200 ms are the goal with a machine to itself; this one is shared with the rest of the tests.
+  await until('idle', 2, async () => (await phase(page)) === 'idle');
+  await page.locator('#start').click();
+  await training(page);
+  expect((await snapshot(page)).me === me, 'it has another name');
+});
+
+await check('a reloaded tab is the same contributor', async (page) => {
+  await page.goto(`${url}?device=cpu`);
+  await start(page);
+  const { me } = await until('a name', 60, () => snapshot(page));
+  await page.reload();
+  expect(await page.locator('#consent').isChecked(), 'the consent was forgotten');
+  await page.locator('#start:enabled').click();
+  const again = await until('a name', 60, () => snapshot(page));
+  expect(again.me === me, `it was ${me} and is ${again.me}`);
+});
+
+await check('two tabs of one browser do not train twice', async (page) => {
+  await page.goto(url);
+  await page.locator('#start:enabled').waitFor();
+  const second = await page.context().newPage();
+  await second.goto(url);
+  await second.locator('#other-tab:visible').waitFor({ timeout: 5_000 });
+  expect(await second.locator('#start').isDisabled(), 'the second can start');
+});
+
+await check('it fits a narrow screen', async (page) => {
+  await page.setViewportSize({ width: 320, height: 640 });
+  await page.goto(url);
+  const { scroll, width } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, width: innerWidth }));
+  expect(scroll <= width, `it is ${scroll} wide in ${width}`);
+});
+
+await browser.close();
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);
