@@ -25,9 +25,12 @@ export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** What Rust says in the middle of a sentence, as a sentence of its own. */
+export const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** Shows a text, or hides the element when there is none. */
 export function setNote(element: HTMLElement, text: string | undefined): void {
-  setText(element, text ?? '');
+  setText(element, sentence(text ?? ''));
   element.hidden = !text;
 }
 

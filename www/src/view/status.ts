@@ -1,6 +1,6 @@
 // What happens now, in words, with the round's clock.
 
-import { byId, setNote, setText } from '../dom.ts';
+import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, megabytes } from '../format.ts';
 import { say } from '../strings.ts';
 import type { Phase, RoundView } from '../wasm/net/tributary_web_net.js';
@@ -69,7 +69,7 @@ function phaseWords(phase: Phase | undefined, round: RoundView | undefined): str
     case 'connecting':
       return say.connecting;
     case 'preparing':
-      return phase.what;
+      return sentence(phase.what);
     case 'waiting':
       return say.waiting;
     case 'training':
