@@ -14,6 +14,7 @@ mod model;
 mod output;
 mod runfile;
 mod serve;
+mod signals;
 mod train;
 
 use std::process::ExitCode;

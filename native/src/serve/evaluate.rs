@@ -35,8 +35,6 @@ impl Evaluations {
     ) -> anyhow::Result<(Self, mpsc::Receiver<Evaluation>)> {
         let (report, reports) = mpsc::channel(1);
         if heldout.is_empty() {
-            // The loop waits for a report that never comes; the sender must outlive it.
-            std::mem::forget(report);
             return Ok((Self(None), reports));
         }
         let every = heldout.len().div_ceil(SHARDS);

@@ -28,6 +28,7 @@ use tributary_swarm::{Event, Events, Limits, Multiaddr};
 
 use crate::config::Serve;
 use crate::output::Output;
+use crate::signals::Signals;
 use board::Board;
 use driver::{Driver, Parts};
 use evaluate::Evaluations;
@@ -89,11 +90,12 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
         },
     );
     board.lock().ready = true;
+    let mut signals = Signals::new()?;
     let state = config.state.clone();
     let driver = Driver::new(Parts { machine, journal, store, handle, board, retention, evaluations, state, output });
     tokio::select! {
         result = driver.run(events, measured) => result,
-        result = stopped() => {
+        result = signals.next() => {
             result?;
             output.event(|| json!({"event": "stopped"}), || "stopped; the same command goes on with the same round".to_owned());
             Ok(())
@@ -153,19 +155,4 @@ fn http_trouble(addr: &str, error: &io::Error) -> anyhow::Error {
         }
         _ => anyhow::anyhow!("cannot serve on {addr}: {error}; choose another address with --http ADDRESS:PORT"),
     }
-}
-
-/// Ends at Ctrl-C or SIGTERM.
-async fn stopped() -> anyhow::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result?,
-            _ = terminate.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
 }

@@ -7,14 +7,12 @@ mod find;
 mod progress;
 mod trainer_thread;
 
-use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use tokio::signal;
 use tributary_peer::{Control, Options, Platform};
 use tributary_protocol::Millis;
 use tributary_protocol::limits::MAX_BLOB;
@@ -24,6 +22,7 @@ use tributary_swarm::{Limits, MemoryStore};
 
 use crate::config::Train;
 use crate::identity;
+use crate::signals::Signals;
 use progress::Progress;
 
 /// Bytes of weights, steps and shards in memory: the largest snapshot and the updates beside it.
@@ -128,32 +127,5 @@ impl Platform for Tokio {
     fn random(&self) -> u64 {
         // Only spreads reconnections; without a source every contributor waits equally long.
         getrandom::u64().unwrap_or_default()
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Signals {
-    #[cfg(unix)]
-    terminate: signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: signal::unix::signal(signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> std::io::Result<()> {
-        #[cfg(unix)]
-        let terminate = async { self.terminate.recv().await };
-        #[cfg(not(unix))]
-        let terminate = pending::<Option<()>>();
-        tokio::select! {
-            result = signal::ctrl_c() => result,
-            // `None`: the runtime is going away, and this with it.
-            got = terminate => if got.is_some() { Ok(()) } else { pending().await },
-        }
     }
 }
