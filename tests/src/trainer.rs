@@ -1,0 +1,211 @@
+//! A trainer that obeys [`Job`]s on a plain vector instead of a model.
+//!
+//! A step adds exactly 1 to one coordinate that belongs to the contributor, and something small to
+//! others. So the update itself says how many steps are in it, and a test can compare that with the
+//! steps that were done.
+
+use bytes::Bytes;
+use tributary_protocol::data::DataManifest;
+use tributary_protocol::fold::{apply, f32_from_le, state_hash};
+use tributary_protocol::job::{Backend, DeviceInfo, Job, Progress, Report};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{Hash, Id, Millis, update};
+
+use crate::Random;
+
+/// Tokens of one step.
+pub const TOKENS_A_STEP: u64 = 64;
+
+/// How a trainer gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// One step in so many milliseconds.
+    Timed(Millis),
+    /// A number of steps that only the contributor and the round decide, whatever the time: then
+    /// what a round becomes doesn't depend on when things happened.
+    Lockstep,
+}
+
+/// The trainer of one contributor.
+#[derive(Debug)]
+pub struct SimTrainer {
+    pace: Pace,
+    own: usize,
+    withholds: u32,
+    random: Random,
+    open: Option<Open>,
+    state: Option<State>,
+    training: Option<(u64, Millis)>,
+    steps: u64,
+    trained: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    spec: RunSpec,
+    me: Id,
+}
+
+#[derive(Debug)]
+struct State {
+    base: Vec<f32>,
+    hash: Hash,
+    local: Vec<f32>,
+    anchor: Vec<f32>,
+    sent: Option<u64>,
+}
+
+impl SimTrainer {
+    /// A trainer whose steps show in coordinate `own` and that withholds `withholds` in a thousand
+    /// updates.
+    pub fn new(pace: Pace, own: usize, withholds: u32, random: Random) -> Self {
+        Self { pace, own, withholds, random, open: None, state: None, training: None, steps: 0, trained: 0 }
+    }
+
+    /// Steps done in its life.
+    pub fn trained(&self) -> u64 {
+        self.trained
+    }
+
+    /// Does a job.
+    pub fn job(&mut self, now: Millis, job: Job) -> Vec<Report> {
+        self.train_until(now);
+        match job {
+            Job::Start { spec, data, me, .. } => self.start(*spec, &data, me),
+            Job::Base { round, hash, weights } => vec![self.rebase(round, hash, &weights)],
+            Job::Train { round, .. } => {
+                assert!(self.state.is_some(), "an order to train without a base");
+                self.training = Some((round, now));
+                vec![Report::Progress(self.progress(round))]
+            }
+            Job::Shard { .. } => Vec::new(),
+            Job::Cut { round } => vec![self.cut(round)],
+            Job::Fold { round, step, next } => vec![self.fold(round, &step, next)],
+            Job::Pause => {
+                self.training = None;
+                Vec::new()
+            }
+        }
+    }
+
+    fn progress(&self, round: u64) -> Progress {
+        Progress { round, steps: self.steps, tokens: self.steps * TOKENS_A_STEP, loss: 3.0, tokens_per_s: 100.0 }
+    }
+
+    fn start(&mut self, spec: RunSpec, data: &[u8], me: Id) -> Vec<Report> {
+        let manifest: DataManifest = serde_json::from_slice(data).unwrap();
+        manifest.check(spec.tokenizer, spec.inner.seq).unwrap();
+        self.open = Some(Open { spec, me });
+        let device = DeviceInfo { backend: Backend::Cpu, name: "simulated".to_owned(), note: None };
+        vec![Report::Ready(device), Report::Need(manifest.train[0])]
+    }
+
+    fn rebase(&mut self, round: u64, hash: Hash, weights: &Bytes) -> Report {
+        let base = f32_from_le(weights);
+        assert_eq!(state_hash(&base), hash, "a snapshot came damaged");
+        match &mut self.state {
+            None => self.state = Some(State { local: base.clone(), anchor: base.clone(), base, hash, sent: None }),
+            Some(state) => {
+                let settled = state.sent.is_some_and(|sent| sent < round);
+                state.advance(base, hash, settled);
+            }
+        }
+        Report::Based { round, hash }
+    }
+
+    fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
+        let refused = Report::Mismatch { round, got: None };
+        let (Some(open), Some(state)) = (&self.open, &mut self.state) else { return refused };
+        let Ok(step) = update::decode(open.spec.update, step, open.spec.model.params()) else { return refused };
+        let mut base = state.base.clone();
+        apply(&mut base, &step);
+        let got = state_hash(&base);
+        if got != next {
+            return Report::Mismatch { round, got: Some(got) };
+        }
+        let settled = state.sent == Some(round);
+        state.advance(base, next, settled);
+        Report::Based { round: round + 1, hash: next }
+    }
+
+    fn cut(&mut self, round: u64) -> Report {
+        if self.pace == Pace::Lockstep && self.training.is_some() {
+            let Some(open) = &self.open else { panic!("a cut before the start") };
+            let mut random = Random::new(u64::from(open.me.0[0]) << 32 | u64::from(open.me.0[1]) << 16 | round);
+            let steps = 1 + random.below(20);
+            // Work that an earlier cut of the same round holds already is not done again.
+            if self.state.as_ref().is_some_and(|state| state.sent != Some(round)) {
+                self.step(steps, random);
+            }
+            self.steps = steps;
+        }
+        let (Some(open), Some(state)) = (&self.open, &mut self.state) else { panic!("a cut without a base") };
+        let steps = std::mem::take(&mut self.steps);
+        if steps == 0 || self.random.happens(self.withholds) {
+            // As after a loss that can't be believed: back to the anchor.
+            state.local.clone_from(&state.anchor);
+            return Report::Withheld { round, why: "no step was done".to_owned() };
+        }
+        let delta: Vec<f32> = state.base.iter().zip(&state.local).map(|(base, local)| base - local).collect();
+        (state.anchor, state.sent) = (state.local.clone(), Some(round));
+        let update = update::encode(open.spec.update, &delta);
+        let tokens = steps * TOKENS_A_STEP;
+        Report::Update { round, base: state.hash, update, tokens, loss_first: 3.0, loss_last: 2.9 }
+    }
+
+    fn train_until(&mut self, now: Millis) {
+        let (Pace::Timed(step_ms), Some((round, since))) = (self.pace, self.training) else { return };
+        let steps = (now - since) / step_ms;
+        self.training = Some((round, since + steps * step_ms));
+        let random = Random::new(self.random.bits());
+        self.step(steps, random);
+        self.steps += steps;
+    }
+
+    fn step(&mut self, steps: u64, mut random: Random) {
+        let Some(state) = &mut self.state else { return };
+        if steps == 0 {
+            return;
+        }
+        self.trained += steps;
+        state.local[self.own] += steps as f32;
+        let half = state.local.len() / 2;
+        for _ in 0..8 {
+            let at = half + random.below(half as u64) as usize;
+            state.local[at] += steps as f32 * (random.below(255) as f32 - 127.0) / 4096.0;
+        }
+    }
+}
+
+impl State {
+    /// If the sent work is in the new base (`settled`), local weights become it and the work since;
+    /// otherwise they move by the difference.
+    fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
+        let from = if settled { &self.anchor } else { &self.base };
+        let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
+        // Exactly the base where nothing was done since the cut, as in the real trainer.
+        let idle = self.local == self.anchor;
+        if settled {
+            self.anchor.clone_from(&base);
+            self.sent = None;
+        } else {
+            apply(&mut self.anchor, &shift);
+        }
+        if idle {
+            self.local.clone_from(&self.anchor);
+        } else {
+            apply(&mut self.local, &shift);
+        }
+        (self.base, self.hash) = (base, hash);
+    }
+}
+
+/// The coordinate in which a contributor's steps show; contributors may share one.
+pub(crate) fn own_coordinate(node: usize, params: u64) -> usize {
+    node % (params as usize / 2)
+}
+
+/// How many steps an update holds.
+pub(crate) fn steps_in(values: &[f32], own: usize) -> u64 {
+    (-values[own]).round() as u64
+}

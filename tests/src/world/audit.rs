@@ -1,0 +1,113 @@
+//! What must hold in every world, checked from the journal and the blobs alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tributary_ledger::{Entry, Ledger};
+use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan};
+use tributary_protocol::message::FoldManifest;
+use tributary_protocol::{BlobRef, Hash, Id, update};
+
+use super::World;
+use crate::TOKENS_A_STEP;
+use crate::trainer::{own_coordinate, steps_in};
+
+/// What a world came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The state hash of every round's base, from round 0.
+    pub states: Vec<Hash>,
+    /// Rounds in which each contributor was accepted.
+    pub accepted: BTreeMap<Id, u64>,
+    /// Credits of each contributor.
+    pub credits: BTreeMap<Id, u64>,
+    /// The accepted set of every round, with its tokens.
+    pub sets: Vec<Vec<(Id, u64)>>,
+    /// Steps of each contributor that are in the base.
+    pub steps: BTreeMap<Id, u64>,
+}
+
+impl World {
+    /// Checks that
+    /// - the journal's rounds follow from one another and each folds to the announced state,
+    /// - no update is folded twice and no contributor counts twice in a round,
+    /// - credits are the settled rounds' pools, to the unit, and the running coordinator and one
+    ///   restored from the journal agree with that,
+    /// - no contributor's steps are in the base twice, and none is paid for more than it did,
+    /// - every state a contributor computed is the coordinator's of that round.
+    pub fn audit(&mut self) -> Audit {
+        let coordinator = self.host.identity.id();
+        let mut audit = Audit {
+            states: vec![Hash::of(&self.run.weights)],
+            accepted: BTreeMap::new(),
+            credits: BTreeMap::new(),
+            sets: Vec::new(),
+            steps: BTreeMap::new(),
+        };
+        let mut ledger = Ledger::default();
+        let (mut base, mut momentum_before) = (BlobRef::of(&self.run.weights), None);
+        let mut folded = BTreeSet::new();
+        for event in self.host.journal.clone() {
+            let Journalled::Settled { fold, momentum } = event else { continue };
+            let manifest = fold.open(&coordinator).expect("the coordinator signed its own journal");
+            assert_eq!((manifest.round, manifest.base), (audit.sets.len() as u64, base.hash));
+            let plan = FoldPlan {
+                round: manifest.round,
+                base,
+                momentum: momentum_before,
+                accepted: manifest.accepted.clone(),
+                outer: self.run.spec.outer,
+            };
+            assert_eq!(self.host.fold(&plan), [manifest.step, manifest.next, momentum], "round {}", manifest.round);
+            for share in manifest.shares() {
+                ledger.append(&Entry::new(manifest.round, share)).expect("a ledger that adds up");
+            }
+            self.count(&mut audit, &manifest, &mut folded);
+            audit.states.push(manifest.next.hash);
+            (base, momentum_before) = (manifest.next, Some(momentum));
+        }
+        assert_eq!(ledger.total(), audit.sets.len() as u64 * self.run.spec.reward.pool, "credits are conserved");
+        audit.credits = ledger.balances().map(|(who, credits)| (Id(*who), credits)).collect();
+        self.check_restored(&ledger, audit.sets.len() as u64, base);
+        self.check_nodes(&audit);
+        audit
+    }
+
+    fn count(&self, audit: &mut Audit, manifest: &FoldManifest, folded: &mut BTreeSet<Hash>) {
+        let peers: BTreeSet<_> = manifest.accepted.iter().map(|accepted| accepted.peer).collect();
+        assert_eq!(peers.len(), manifest.accepted.len(), "a contributor counts twice in round {}", manifest.round);
+        for accepted in &manifest.accepted {
+            assert!(folded.insert(accepted.update.hash), "an update is folded twice");
+            *audit.accepted.entry(accepted.peer).or_default() += 1;
+            let values = update::decode(
+                self.run.spec.update,
+                &self.host.blobs[&accepted.update.hash],
+                self.run.spec.model.params(),
+            )
+            .unwrap();
+            let own = own_coordinate(self.index[&accepted.peer], self.run.spec.model.params());
+            let steps = steps_in(&values, own);
+            assert!(accepted.tokens <= steps * TOKENS_A_STEP, "paid for {} tokens of {steps} steps", accepted.tokens);
+            *audit.steps.entry(accepted.peer).or_default() += steps;
+        }
+        audit.sets.push(manifest.accepted.iter().map(|accepted| (accepted.peer, accepted.tokens)).collect());
+    }
+
+    fn check_restored(&self, ledger: &Ledger, round: u64, base: BlobRef) {
+        let (identity, spec) = (self.host.identity.clone(), self.run.spec.clone());
+        let restored = Coordinator::restore(identity, spec, self.host.journal.clone()).unwrap();
+        for machine in [&restored].into_iter().chain(&self.host.machine) {
+            assert_eq!(machine.ledger(), ledger);
+            assert_eq!(machine.head(), (round, base));
+        }
+    }
+
+    fn check_nodes(&self, audit: &Audit) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (&round, hash) in node.states() {
+                assert_eq!(*hash, audit.states[round as usize], "node {index} forked in round {round}");
+            }
+            let steps = audit.steps.get(&node.id()).copied().unwrap_or_default();
+            assert!(steps <= node.trained(), "node {index} did {} steps and {steps} are in the base", node.trained());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The coordinator's host: the driver, the disk, and how it dies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
+use tributary_protocol::fold::{self, Term, apply, f32_from_le, f32_to_le, norm};
+use tributary_protocol::message::{Evaluation, Message, Reason};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
+
+use super::{Event, World};
+use crate::{Random, Run};
+
+/// When the coordinator is to die: before it does its n-th next output, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash {
+    /// Outputs until then.
+    pub after: u64,
+    /// Whether a journal event that is the next output becomes durable just before.
+    pub durable: bool,
+    /// Milliseconds until it is started again.
+    pub down_ms: Millis,
+}
+
+/// What survives of a coordinator, and the machine while it runs.
+pub struct Host {
+    /// Its keys.
+    pub identity: Identity,
+    /// The machine; `None` while it is down.
+    pub machine: Option<Coordinator>,
+    /// The journal on its disk.
+    pub journal: Vec<Journalled>,
+    /// The blobs on its disk.
+    pub blobs: BTreeMap<Hash, Bytes>,
+    /// Connections, by contributor.
+    pub(super) connections: BTreeMap<usize, u64>,
+    spec: RunSpec,
+    crash: Option<Crash>,
+    life: u32,
+    settled: u64,
+    wakes_at: Option<Millis>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.journal.last();
+        let connected = self.connections.len();
+        write!(f, "life {}, {connected} connected, machine {:#?}, last event {last:?}", self.life, self.machine)
+    }
+}
+
+impl Host {
+    pub(super) fn new(run: &Run, random: &mut Random) -> Self {
+        let identity = Identity::from_secret(random.secret());
+        let base = BlobRef::of(&run.weights);
+        let journal = vec![Journalled::Genesis { run: run.spec.id(), base }];
+        let blobs = [&run.weights, &run.data, &run.shard].map(|bytes| (Hash::of(bytes), bytes.clone()));
+        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone()).unwrap();
+        Self {
+            identity,
+            machine: Some(machine),
+            journal,
+            blobs: blobs.into(),
+            connections: BTreeMap::new(),
+            spec: run.spec.clone(),
+            crash: None,
+            life: 0,
+            settled: 0,
+            wakes_at: None,
+        }
+    }
+
+    /// Rounds that are settled in the journal.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    fn put(&mut self, bytes: Bytes) -> BlobRef {
+        let blob = BlobRef::of(&bytes);
+        self.blobs.insert(blob.hash, bytes);
+        blob
+    }
+
+    /// The three blobs of a fold.
+    pub(super) fn fold(&mut self, plan: &FoldPlan) -> [BlobRef; 3] {
+        let count = self.spec.model.params();
+        let mut base = f32_from_le(&self.blobs[&plan.base.hash]);
+        let zeros = || vec![0.0; base.len()];
+        let mut momentum = plan.momentum.map_or_else(zeros, |blob| f32_from_le(&self.blobs[&blob.hash]));
+        let updates: Vec<_> = plan
+            .accepted
+            .iter()
+            .map(|accepted| update::decode(self.spec.update, &self.blobs[&accepted.update.hash], count).unwrap())
+            .collect();
+        let terms: Vec<_> = plan
+            .accepted
+            .iter()
+            .zip(&updates)
+            .map(|(accepted, values)| Term { weight: accepted.weight, clip: accepted.clip, values })
+            .collect();
+        let step = fold::fold(&terms, &mut momentum, plan.outer);
+        apply(&mut base, &step);
+        let step = update::encode(self.spec.update, &step);
+        [step, f32_to_le(&base).into(), f32_to_le(&momentum).into()].map(|bytes| self.put(bytes))
+    }
+}
+
+impl World {
+    /// Arms a crash.
+    pub fn crash_host(&mut self, crash: Crash) {
+        self.host.crash = Some(crash);
+    }
+
+    /// The coordinator is killed now.
+    pub fn kill_host(&mut self) {
+        self.host.machine = None;
+        self.host.life += 1;
+        self.host.wakes_at = None;
+        for (node, connection) in std::mem::take(&mut self.host.connections) {
+            self.close(node, connection, "the coordinator died");
+        }
+    }
+
+    /// The coordinator is started again from its disk.
+    pub fn restart_host(&mut self) {
+        assert!(self.host.machine.is_none(), "it runs");
+        let (identity, spec) = (self.host.identity.clone(), self.host.spec.clone());
+        self.host.machine = Some(Coordinator::restore(identity, spec, self.host.journal.clone()).unwrap());
+        self.host_input(Input::Tick);
+    }
+
+    /// Hands the coordinator an input; nobody is there while it is down.
+    pub fn host_input(&mut self, input: Input) {
+        if let Some(machine) = &mut self.host.machine {
+            machine.handle(self.now, input);
+            self.drain_host();
+        }
+    }
+
+    pub(super) fn drain_host(&mut self) {
+        while let Some(output) = self.host.machine.as_mut().and_then(Coordinator::poll) {
+            if let Some(crash) = &mut self.host.crash {
+                if crash.after == 0 {
+                    let crash = self.host.crash.take().unwrap();
+                    if let (true, Output::Journal(event)) = (crash.durable, output) {
+                        self.write(event);
+                    }
+                    self.kill_host();
+                    return self.later(crash.down_ms, Event::HostRestarts);
+                }
+                crash.after -= 1;
+            }
+            self.host_does(output);
+        }
+        let Some(at) = self.host.machine.as_ref().and_then(|machine| machine.wake_at(self.now)) else { return };
+        if self.host.wakes_at.is_none_or(|known| at < known) {
+            self.host.wakes_at = Some(at);
+            let life = self.host.life;
+            self.at(at, Event::HostWakes { life });
+        }
+    }
+
+    fn write(&mut self, event: Journalled) {
+        if let Journalled::Settled { .. } = event {
+            self.host.settled += 1;
+            self.moved_at = self.now;
+        }
+        self.host.journal.push(event);
+    }
+
+    fn host_does(&mut self, output: Output) {
+        let life = self.host.life;
+        match output {
+            Output::Journal(event) => self.write(event),
+            Output::Send { to, message } => {
+                let frame: Arc<[u8]> = message.encode().into();
+                for id in to {
+                    self.send_to_node(self.index[&id], &frame);
+                }
+            }
+            Output::Drop(id) => {
+                let node = self.index[&id];
+                if let Some(&connection) = self.host.connections.get(&node) {
+                    self.close(node, connection, "dropped by the coordinator");
+                }
+            }
+            Output::Fetch { from, update } => {
+                let from = self.index[&from];
+                let ms = self.random.from_to(self.config.net.fetch_ms);
+                self.later(ms, Event::UpdateFetched { life, from, update });
+            }
+            Output::Fold(plan) => {
+                let ms = self.random.from_to((20, 500));
+                self.later(ms, Event::Folded { life, plan });
+            }
+            Output::Evaluate { round, .. } => {
+                let ms = self.random.from_to((200, 2_000));
+                let evaluation = Evaluation { round, bits_per_byte: 4.0 / (1.0 + round as f32) };
+                self.later(ms, Event::Evaluated { life, evaluation });
+            }
+        }
+    }
+
+    pub(super) fn host_wakes(&mut self, life: u32) {
+        if self.host.life == life {
+            self.host.wakes_at = None;
+            self.host_input(Input::Tick);
+        }
+    }
+
+    pub(super) fn host_evaluated(&mut self, life: u32, evaluation: Evaluation) {
+        if self.host.life == life {
+            self.host_input(Input::Evaluated(evaluation));
+        }
+    }
+
+    pub(super) fn fold(&mut self, life: u32, plan: &FoldPlan) {
+        if self.host.life == life {
+            let [step, next, momentum] = self.host.fold(plan);
+            self.host_input(Input::Folded { round: plan.round, step, next, momentum });
+        }
+    }
+
+    /// The coordinator's fetch of an update: from its own disk, or else from the contributor.
+    pub(super) fn update_fetched(&mut self, life: u32, from: usize, update: BlobRef) {
+        if self.host.life != life {
+            return;
+        }
+        let fails = self.random.happens(self.config.net.failed_fetches);
+        let node = &self.nodes[from];
+        let there = node.connection.is_some() && self.host.connections.contains_key(&from) && !fails;
+        let offered = || node.offered.get(&update.hash).filter(|_| there).cloned();
+        let bytes = self.host.blobs.get(&update.hash).cloned().or_else(offered);
+        let (from, count) = (node.id(), self.host.spec.model.params());
+        let result = match bytes {
+            None => Err(Reason::Unavailable),
+            Some(bytes) => match update::decode(self.host.spec.update, &bytes, count) {
+                Ok(values) => {
+                    self.host.blobs.insert(update.hash, bytes);
+                    Ok(norm(&values))
+                }
+                Err(_) => Err(Reason::Malformed),
+            },
+        };
+        self.host_input(Input::Fetched { from, update: update.hash, result });
+    }
+}
