@@ -24,7 +24,7 @@ for (;;) {
     // What changes all the time is no news.
     const news = JSON.stringify([now.phase, now.link.kind, now.device, now.rounds, now.notice]);
     if (news !== before || performance.now() - shown > QUIET) {
-      line(now);
+      line({ at_ms: Math.round(performance.now()), ...now });
       shown = performance.now();
       before = news;
     }
