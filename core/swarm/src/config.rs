@@ -25,7 +25,8 @@ pub struct Limits {
     /// Connections being established, in each direction.
     pub pending: u32,
     /// Connections of one peer. More than one, because a peer that comes back is often faster than
-    /// the notice that its old connection is dead.
+    /// the notice that its old connection is dead, and a dead one whose socket is full of bulk lingers
+    /// until the system gives it up.
     pub per_peer: u32,
     /// Bytes of blobs that are being fetched at a time; one blob is always allowed.
     pub fetch_bytes: u64,
@@ -37,12 +38,12 @@ impl Limits {
     /// For `tributary serve`: 1,000 tabs, twice over, because all of them reconnect at once after a
     /// restart or a change of network; a quarter of them in their handshake at a time.
     pub fn coordinator() -> Self {
-        Self { connections: 2048, pending: 512, per_peer: 4, fetch_bytes: 2 * MAX_BLOB, partial_bytes: MAX_BLOB }
+        Self { connections: 2048, pending: 512, per_peer: 8, fetch_bytes: 2 * MAX_BLOB, partial_bytes: MAX_BLOB }
     }
 
     /// For a contributor: the coordinator and as many other contributors as one round's bulk needs.
     pub fn contributor() -> Self {
-        Self { connections: 64, pending: 16, per_peer: 4, fetch_bytes: MAX_BLOB, partial_bytes: MAX_BLOB }
+        Self { connections: 64, pending: 16, per_peer: 8, fetch_bytes: MAX_BLOB, partial_bytes: MAX_BLOB }
     }
 }
 

@@ -143,9 +143,9 @@ pub fn node(
     let local = keypair.public().to_peer_id();
     let mut swarm = Swarm::new(transport, behaviour, local, transport::swarm_config());
     for addr in &config.listen {
-        swarm
-            .listen_on(addr.clone())
-            .map_err(|error| SwarmError::Listen { addr: addr.clone(), why: innermost(&error) })?;
+        let refused = |why| SwarmError::Listen { addr: addr.clone(), why };
+        transport::is_free(addr).map_err(|error| refused(error.to_string()))?;
+        swarm.listen_on(addr.clone()).map_err(|error| refused(innermost(&error)))?;
     }
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared::default());
@@ -181,6 +181,9 @@ impl Node {
             let (events, shared) = (&mut self.events, &self.shared);
             // `None`: the host is gone.
             let mut order = future::poll_fn(|cx| {
+                if events.is_closed() {
+                    return Poll::Ready(None);
+                }
                 while !pending.is_empty() {
                     if ready!(events.poll_ready(cx)).is_err() {
                         return Poll::Ready(None);
@@ -335,7 +338,7 @@ impl Node {
         let waiting = self.waiting.values().any(|waiting| waiting.connection == id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match (kind, &connection.link) {
-            (Kind::Blob, Some(_)) => {
+            (Kind::Blob, link) if link.is_some() || waiting => {
                 let meter = connection.meter.clone();
                 let busy = connection.serving >= serve::PER_PEER || self.serving >= serve::IN_TOTAL;
                 connection.serving += 1;
@@ -356,7 +359,7 @@ impl Node {
             }
             (Kind::Control, None) if !connection.dialled && !waiting => self.on_control(id, stream),
             // A blob stream before the control stream, or a control stream from the wrong side.
-            (_, None) => drop(self.swarm.close_connection(id)),
+            _ => drop(self.swarm.close_connection(id)),
         }
     }
 

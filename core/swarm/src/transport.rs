@@ -14,7 +14,7 @@ use libp2p::{PeerId, Transport, noise, swarm};
 
 use crate::SwarmError;
 
-pub(crate) use imp::{MemoryGuard, blocking, memory_guard};
+pub(crate) use imp::{MemoryGuard, blocking, is_free, memory_guard};
 
 /// From the first byte of a connection to its being authenticated. A loaded phone on a bad network
 /// needs a few seconds for five round trips; whoever needs more would not keep up with a round.
@@ -37,11 +37,17 @@ pub(crate) fn swarm_config() -> swarm::Config {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod imp {
+    use std::io;
+    use std::net::{IpAddr, TcpListener};
+
     use libp2p::core::muxing::StreamMuxerBox;
     use libp2p::core::transport::{Boxed, OrTransport};
     use libp2p::core::upgrade::Version;
     use libp2p::identity::Keypair;
-    use libp2p::{PeerId, Transport, dns, memory_connection_limits, noise, quic, swarm, tcp, websocket, yamux};
+    use libp2p::multiaddr::Protocol;
+    use libp2p::{
+        Multiaddr, PeerId, Transport, dns, memory_connection_limits, noise, quic, swarm, tcp, websocket, yamux,
+    };
 
     use crate::SwarmError;
 
@@ -66,43 +72,56 @@ mod imp {
         tokio::task::spawn_blocking(work).await.ok()
     }
 
+    /// Whether a TCP port can be listened on. libp2p shares a port with whoever else shares it, so
+    /// that a second coordinator would silently take half of the first one's connections.
+    pub(crate) fn is_free(addr: &Multiaddr) -> io::Result<()> {
+        let mut parts = addr.iter();
+        let ip = match parts.next() {
+            Some(Protocol::Ip4(ip)) => IpAddr::from(ip),
+            Some(Protocol::Ip6(ip)) => IpAddr::from(ip),
+            _ => return Ok(()),
+        };
+        match parts.next() {
+            Some(Protocol::Tcp(port)) => TcpListener::bind((ip, port)).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn transport(
         keypair: &Keypair,
         noise: noise::Config,
     ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, SwarmError> {
-        let named = || {
-            let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-            dns::tokio::Transport::system(tcp)
-                .map_err(|error| SwarmError::Transport(format!("the system's name servers cannot be read: {error}")))
-        };
-        // WebSocket stands first: it declines what is not its own, while TCP would take the first
-        // half of a WebSocket address for the whole. It resolves names inside, after TLS saw them.
-        let websocket = websocket::Config::new(named()?)
+        let no_names = |error| SwarmError::Transport(format!("the system's name servers cannot be read: {error}"));
+        let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+        // WebSocket resolves names inside, because TLS must see them first, and stands first,
+        // because it declines what is not its own, while a resolver takes every address.
+        let websocket = websocket::Config::new(dns::tokio::Transport::system(tcp()).map_err(no_names)?)
             .upgrade(Version::V1Lazy)
             .authenticate(noise.clone())
             .multiplex(yamux::Config::default())
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-        let tcp = named()?
+        let tcp = tcp()
             .upgrade(Version::V1Lazy)
             .authenticate(noise)
             .multiplex(yamux::Config::default())
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-        let quic = quic::tokio::Transport::new(quic::Config::new(keypair));
-        let quic = dns::tokio::Transport::system(quic)
-            .map_err(|error| SwarmError::Transport(format!("the system's name servers cannot be read: {error}")))?
+        let quic = quic::tokio::Transport::new(quic::Config::new(keypair))
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-        let streams = OrTransport::new(websocket, tcp).map(|either, _| either.into_inner());
-        Ok(OrTransport::new(quic, streams).map(|either, _| either.into_inner()).boxed())
+        let sockets = OrTransport::new(quic, tcp).map(|either, _| either.into_inner());
+        let named = dns::tokio::Transport::system(sockets).map_err(no_names)?;
+        Ok(OrTransport::new(websocket, named).map(|either, _| either.into_inner()).boxed())
     }
 }
 
 #[cfg(target_arch = "wasm32")]
 mod imp {
+    use std::io;
+
     use libp2p::core::muxing::StreamMuxerBox;
     use libp2p::core::transport::Boxed;
     use libp2p::core::upgrade::Version;
     use libp2p::identity::Keypair;
-    use libp2p::{PeerId, Transport, noise, swarm, websocket_websys, yamux};
+    use libp2p::{Multiaddr, PeerId, Transport, noise, swarm, websocket_websys, yamux};
 
     use crate::SwarmError;
 
@@ -120,6 +139,11 @@ mod imp {
     /// Runs it here and now: a page has one thread, and its stores are in memory.
     pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         Some(work())
+    }
+
+    /// A page cannot listen, which the transport says itself.
+    pub(crate) fn is_free(_: &Multiaddr) -> io::Result<()> {
+        Ok(())
     }
 
     pub(super) fn transport(

@@ -17,20 +17,20 @@ use tributary_swarm::{BlobStore, Config, Event, Events, Handle, Limits, MemorySt
 /// So long that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Peer {
-    pub id: Id,
-    pub handle: Handle,
-    pub events: Events,
-    pub task: JoinHandle<()>,
-    pub listen: Vec<Multiaddr>,
+pub(crate) struct Peer {
+    pub(crate) id: Id,
+    pub(crate) handle: Handle,
+    pub(crate) events: Events,
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) listen: Vec<Multiaddr>,
 }
 
-pub fn name(seed: u8) -> Id {
+pub(crate) fn name(seed: u8) -> Id {
     Identity::from_secret([seed; 32]).id()
 }
 
 /// A node that listens on these addresses, once it does.
-pub async fn peer_with(seed: u8, listen: &[&str], store: Arc<dyn BlobStore>, limits: Limits) -> Peer {
+pub(crate) async fn peer_with(seed: u8, listen: &[&str], store: Arc<dyn BlobStore>, limits: Limits) -> Peer {
     let config = Config {
         secret: [seed; 32],
         agent: "test".into(),
@@ -48,7 +48,7 @@ pub async fn peer_with(seed: u8, listen: &[&str], store: Arc<dyn BlobStore>, lim
     peer
 }
 
-pub async fn peer(seed: u8, listen: &[&str]) -> Peer {
+pub(crate) async fn peer(seed: u8, listen: &[&str]) -> Peer {
     peer_with(seed, listen, Arc::new(MemoryStore::new(1 << 26)), Limits::contributor()).await
 }
 
@@ -58,26 +58,26 @@ fn peer_id(id: Id) -> libp2p::PeerId {
 
 impl Peer {
     /// The next event.
-    pub async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         let next = tokio::time::timeout(PATIENCE, self.events.next()).await;
         next.expect("an event should have come").expect("the node should go on")
     }
 
-    pub async fn connected(&mut self) -> Id {
+    pub(crate) async fn connected(&mut self) -> Id {
         match self.next().await {
             Event::Connected { peer, .. } => peer,
             other => panic!("{other:?} instead of Connected"),
         }
     }
 
-    pub async fn disconnected(&mut self) -> (Id, String) {
+    pub(crate) async fn disconnected(&mut self) -> (Id, String) {
         match self.next().await {
             Event::Disconnected { peer, why } => (peer, why),
             other => panic!("{other:?} instead of Disconnected"),
         }
     }
 
-    pub async fn frame(&mut self) -> Vec<u8> {
+    pub(crate) async fn frame(&mut self) -> Vec<u8> {
         match self.next().await {
             Event::Frame { frame, .. } => frame,
             other => panic!("{other:?} instead of Frame"),
@@ -85,19 +85,19 @@ impl Peer {
     }
 
     /// Connects to another node and takes both sides' events of it.
-    pub async fn connect(&mut self, other: &mut Peer) {
+    pub(crate) async fn connect(&mut self, other: &mut Peer) {
         self.handle.dial(other.listen[0].clone()).unwrap();
         assert_eq!(self.connected().await, other.id);
         assert_eq!(other.connected().await, self.id);
     }
 
-    pub async fn fetch(&self, from: Id, blob: BlobRef) -> Result<Bytes, tributary_swarm::FetchError> {
+    pub(crate) async fn fetch(&self, from: Id, blob: BlobRef) -> Result<Bytes, tributary_swarm::FetchError> {
         tokio::time::timeout(PATIENCE, self.handle.fetch(from, blob)).await.expect("a fetch should end")
     }
 }
 
 /// Bytes that differ everywhere.
-pub fn noise(len: usize) -> Bytes {
+pub(crate) fn noise(len: usize) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -110,7 +110,7 @@ pub fn noise(len: usize) -> Bytes {
 
 /// What a [`Watched`] store does with the chunks it serves.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     Honest,
     /// The chunk at this index comes out with one bit wrong.
     LiesAt(u64),
@@ -119,21 +119,21 @@ pub enum Manner {
 }
 
 /// A store that counts the chunks it serves, and may lie or die.
-pub struct Watched {
-    pub inner: MemoryStore,
-    pub manner: Mutex<Manner>,
-    pub served: AtomicUsize,
+pub(crate) struct Watched {
+    pub(crate) inner: MemoryStore,
+    pub(crate) manner: Mutex<Manner>,
+    pub(crate) served: AtomicUsize,
 }
 
 impl Watched {
-    pub fn holding(bytes: &Bytes, manner: Manner) -> (Arc<Self>, BlobRef) {
+    pub(crate) fn holding(bytes: &Bytes, manner: Manner) -> (Arc<Self>, BlobRef) {
         let inner = MemoryStore::new(1 << 26);
         let blob = BlobRef::of(bytes);
         inner.put(&blob, bytes.clone()).unwrap();
         (Arc::new(Self { inner, manner: Mutex::new(manner), served: AtomicUsize::new(0) }), blob)
     }
 
-    pub fn served(&self) -> usize {
+    pub(crate) fn served(&self) -> usize {
         self.served.load(Ordering::SeqCst)
     }
 }
