@@ -1,8 +1,8 @@
 // Builds the page. The wasm modules must lie in src/wasm, where `cargo xtask` puts them.
 
-import { readFileSync, statSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, constants } from 'node:zlib';
 import { defineConfig, type Plugin } from 'vite';
@@ -43,23 +43,33 @@ const policy: Plugin = {
   },
 };
 
+/** What was compressed before; names in assets/ carry their content's hash. */
+const COMPRESSED = 'node_modules/.cache/brotli';
+
 /** Lays `NAME.br` beside each file, which the coordinator gives to whoever takes it: a fifth of the wasm. */
 const precompressed: Plugin = {
   name: 'precompressed',
   apply: 'build',
   async writeBundle({ dir }, bundle) {
-    const compress = promisify(brotliCompress);
-    // The largest window that a browser must know.
-    const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
+    await mkdir(COMPRESSED, { recursive: true });
     const files = Object.keys(bundle).filter((name) => /\.(css|html|js|wasm)$/.test(name));
     await Promise.all(
       files.map(async (name) => {
         const path = join(dir ?? 'dist', name);
-        await writeFile(`${path}.br`, await compress(await readFile(path), { params }));
+        const kept = name.startsWith('assets/') ? join(COMPRESSED, `${basename(name)}.br`) : undefined;
+        if (kept && existsSync(kept)) return copyFile(kept, `${path}.br`);
+        await writeFile(`${path}.br`, await brotli(await readFile(path)));
+        if (kept) await copyFile(`${path}.br`, kept);
       }),
     );
   },
 };
+
+const brotli = (bytes: Buffer): Promise<Buffer> =>
+  promisify(brotliCompress)(bytes, {
+    // The largest window that a browser must know.
+    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 },
+  });
 
 const wasmBytes = (name: string) =>
   statSync(`src/wasm/${name}/tributary_web_${name}_bg.wasm`, { throwIfNoEntry: false })?.size ?? 0;
