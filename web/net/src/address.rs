@@ -74,7 +74,7 @@ impl Listed {
         if !has("ws") && !has("wss") {
             return None;
         }
-        let [_, kind, host, ..] = parts[..] else { return None };
+        let [_, kind @ ("ip4" | "ip6" | "dns" | "dns4" | "dns6"), host, ..] = parts[..] else { return None };
         let page_host = page.host.trim_start_matches('[').trim_end_matches(']');
         let is_own =
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
