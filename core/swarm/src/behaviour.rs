@@ -19,7 +19,7 @@ const NETWORK: &str = "/tributary/1";
 ///
 /// libp2p's ping forgives one failure and takes up to 10 s to open the stream of its second try, so
 /// a silent death is certain after interval + time-out + interval + 10 s = 25 s, which leaves
-/// `node::LAST_LOOK` to spare within the 30 s that the round allows.
+/// `LAST_LOOK` of the node to spare within the 30 s that the round allows.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 

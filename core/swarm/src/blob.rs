@@ -29,7 +29,7 @@ use tributary_protocol::blob::{verify_chunk, verify_list};
 use tributary_protocol::limits::CHUNK;
 use tributary_protocol::{BlobRef, Hash};
 
-use crate::node::Meter;
+use crate::meter::Meter;
 use crate::transport::blocking;
 use crate::{BlobStore, wire};
 

@@ -11,21 +11,20 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::channel::mpsc;
-use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite, SinkExt};
 use futures_timer::Delay;
 use tributary_protocol::Id;
 use tributary_protocol::limits::{MAX_CONTROL_FRAME, MAX_TEXT};
 
-use crate::handle::{Event, Queued, SendError};
-use crate::node::Meter;
+use crate::handle::{Event, Queued};
+use crate::link::{End, Link};
+use crate::meter::Meter;
 use crate::wire::{Decoder, HEADER, encode};
 
 /// A frame of the host's. Costs its length and its header in credit.
@@ -36,128 +35,18 @@ const CREDIT: u8 = 1;
 const BYE: u8 = 2;
 
 /// Bytes that a sender may have under way: two of the largest frames, so that one can travel while
-/// the other is being taken. A thousand hostile peers could make a host that takes nothing hold
-/// 512 MiB, which is the most that `MEMORY` leaves room for on a small server.
+/// the other is being taken. A host that takes nothing thus holds 512 KiB for each peer at most.
 pub(crate) const WINDOW: usize = 2 * (MAX_CONTROL_FRAME + HEADER);
 
 /// Bytes taken by the host after which credit is returned: a quarter of the window, so that small
 /// frames don't each cost a frame back, and what is held back never stops a frame of the largest size.
 const CREDIT_STEP: usize = WINDOW / 4;
 
-/// Frames that wait to be sent to one peer: several rounds' worth of messages.
-const QUEUE_FRAMES: usize = 256;
-
-/// Bytes that wait to be sent to one peer: four of the largest frames.
-const QUEUE_BYTES: usize = 4 * MAX_CONTROL_FRAME;
-
 /// Bytes read from the stream at a time; yamux carries data in frames of this size.
 const READ: usize = 16 * 1024;
 
 /// Reads in one turn before the node's other streams get theirs.
 const READS_PER_TURN: usize = 32;
-
-/// How a link is ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Send what waits, then say why, for at most this long.
-    Leave(String, Duration),
-    /// The peer broke the rules: drop what waits, say why, for at most this long.
-    Refuse(String, Duration),
-    /// The connection is closed: take what already came, then end.
-    HungUp(String),
-    /// The connection is dead: end now.
-    Cut(String),
-}
-
-/// What the host's handle, the events and the session share.
-#[derive(Default)]
-pub(crate) struct Link {
-    state: Mutex<LinkState>,
-    waker: AtomicWaker,
-    /// Bytes (with headers) of frames that the host took since the session last looked.
-    taken: AtomicUsize,
-}
-
-#[derive(Default)]
-struct LinkState {
-    queue: VecDeque<Bytes>,
-    bytes: usize,
-    end: Option<End>,
-    closed: bool,
-}
-
-impl Link {
-    fn lock(&self) -> MutexGuard<'_, LinkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues a frame.
-    pub(crate) fn push(&self, frame: Bytes) -> Result<(), SendError> {
-        if frame.len() > MAX_CONTROL_FRAME {
-            return Err(SendError::TooLarge);
-        }
-        let mut state = self.lock();
-        if state.closed || state.end.is_some() {
-            return Err(SendError::NotConnected);
-        }
-        if state.queue.len() >= QUEUE_FRAMES || state.bytes + frame.len() > QUEUE_BYTES {
-            return Err(SendError::Full);
-        }
-        state.bytes += frame.len();
-        state.queue.push_back(frame);
-        drop(state);
-        self.waker.wake();
-        Ok(())
-    }
-
-    /// Ends the link. A later end replaces an earlier one only if it is more urgent.
-    pub(crate) fn end(&self, end: End) {
-        let urgency = |end: &End| match end {
-            End::Leave(..) => 0,
-            End::Refuse(..) => 1,
-            End::HungUp(_) => 2,
-            End::Cut(_) => 3,
-        };
-        let mut state = self.lock();
-        if state.end.as_ref().is_none_or(|now| urgency(now) < urgency(&end)) {
-            state.end = Some(end);
-        }
-        drop(state);
-        self.waker.wake();
-    }
-
-    /// The host took a frame of this many bytes.
-    pub(crate) fn took(&self, bytes: usize) {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.waker.wake();
-    }
-
-    /// The next frame, if it costs at most `allowance`.
-    fn pop(&self, allowance: usize) -> Option<Bytes> {
-        let mut state = self.lock();
-        if state.queue.front()?.len() + HEADER > allowance {
-            return None;
-        }
-        let frame = state.queue.pop_front()?;
-        state.bytes -= frame.len();
-        Some(frame)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
-    }
-
-    fn clear(&self) {
-        let mut state = self.lock();
-        state.queue.clear();
-        state.bytes = 0;
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.clear();
-    }
-}
 
 /// What is left of an ended session: events that the host has not taken yet.
 pub(crate) struct Tail {
@@ -257,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Follows an order to end that came since the last turn. Returns the reason with which to end
     /// once everything that came is read.
     fn follow(&mut self) -> Option<String> {
-        let end = self.link.lock().end.clone()?;
+        let end = self.link.ordered_end()?;
         match (end, &self.state) {
             (End::Cut(why), _) => {
                 self.finish(why);
@@ -354,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// The next frame to write, if there is one.
     fn next_out(&mut self) -> Option<Bytes> {
-        self.taken += self.link.taken.swap(0, Ordering::Relaxed);
+        self.taken += self.link.taken();
         if matches!(self.state, State::Open) && self.taken >= CREDIT_STEP {
             let returned = mem::take(&mut self.taken);
             self.held -= returned;
@@ -424,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Tail> {
         let this = &mut *self;
-        this.link.waker.register(cx.waker());
+        this.link.register(cx.waker());
         let hung_up = this.follow();
         this.read(cx);
         this.write(cx);

@@ -14,9 +14,9 @@ use libp2p::Multiaddr;
 use tributary_protocol::{BlobRef, Id};
 
 use crate::blob::FetchError;
-use crate::control::Link;
 use crate::fetches::Job;
-use crate::node::Meter;
+use crate::link::Link;
+use crate::meter::Meter;
 
 /// Orders that wait for the node's loop, which takes them at once: more than one order for each of
 /// a thousand peers means that something runs wild.

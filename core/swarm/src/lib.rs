@@ -6,7 +6,7 @@
 //! their hash says. It knows no message of the round: frames are opaque here.
 //!
 //! The order to read in: `transport` (how bytes travel where), `behaviour` and `streams` (what runs
-//! on a connection), `wire` and `control` (frames with credit), `blob`, `serve` and `fetches` (bulk),
+//! on a connection), `wire`, `link` and `control` (frames with credit), `blob`, `serve` and `fetches` (bulk),
 //! `node` (the loop that joins them), `handle` (what the host holds).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -16,6 +16,8 @@ mod config;
 mod control;
 mod fetches;
 mod handle;
+mod link;
+mod meter;
 mod node;
 mod serve;
 mod store;

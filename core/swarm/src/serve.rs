@@ -16,7 +16,7 @@ use tributary_protocol::limits::CHUNK;
 use tributary_protocol::{BlobRef, Hash};
 
 use crate::blob::{BUSY, CHUNK_FRAME, CHUNKS_ASKED, FOUND, NOT_FOUND, REQUEST, WANT, in_time};
-use crate::node::Meter;
+use crate::meter::Meter;
 use crate::transport::blocking;
 use crate::{BlobStore, wire};
 

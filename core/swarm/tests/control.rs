@@ -217,3 +217,33 @@ async fn a_taken_port_is_told_with_what_to_do() {
     assert!(text.contains(&addr.to_string()) && text.contains("choose another"), "{text}");
     assert!(!error.is_fatal());
 }
+
+#[tokio::test]
+async fn a_silent_death_is_told_within_thirty_seconds() {
+    let mut server = peer(1, &[TCP]).await;
+    let (mut client, cut) = (peer(2, &[]).await, Arc::new(tokio::sync::Notify::new()));
+    // A wire that can be cut: both its ends stay open and nothing passes any more.
+    let wire = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = wire.local_addr().unwrap().port();
+    let far: std::net::SocketAddr = match server.listen[0].iter().nth(1) {
+        Some(libp2p::multiaddr::Protocol::Tcp(port)) => ([127, 0, 0, 1], port).into(),
+        other => panic!("{other:?}"),
+    };
+    let scissors = cut.clone();
+    tokio::spawn(async move {
+        let (mut near, _) = wire.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(far).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            () = scissors.notified() => std::future::pending().await,
+        }
+    });
+    client.handle.dial(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).unwrap();
+    client.connected().await;
+    server.connected().await;
+    cut.notify_one();
+    let died = std::time::Instant::now();
+    let (told, other) = futures::join!(server.disconnected(), client.disconnected());
+    assert!(died.elapsed() < std::time::Duration::from_secs(30), "{:?}", died.elapsed());
+    assert!(told.1.contains("does not answer") && other.1.contains("does not answer"), "{told:?} {other:?}");
+}

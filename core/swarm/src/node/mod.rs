@@ -4,9 +4,10 @@
 //! most one control session per peer: a newer connection of the same peer ends the older session,
 //! and starts its own when the host has been told.
 
+mod connections;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -15,66 +16,29 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, select};
-use futures_timer::Delay;
-use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts};
-use libp2p::{Multiaddr, PeerId, Stream, Swarm, ping};
+use libp2p::swarm::{ConnectionId, dial_opts::DialOpts};
+use libp2p::{Multiaddr, Stream, Swarm};
 use tributary_protocol::{Hash, Id};
 
-use crate::behaviour::{Behaviour, BehaviourEvent};
+use crate::behaviour::Behaviour;
 use crate::blob::{self, FetchError, Partials};
-use crate::control::{End, FAREWELL, Link, Session, Tail};
+use crate::control::Tail;
 use crate::fetches::{Fetches, Job};
-use crate::handle::{Event, Events, Handle, Order, Queued, Shared, Traffic};
-use crate::serve::{self, Lists};
-use crate::streams::{Inbound, Kind, Opened};
+use crate::handle::{Event, Events, Handle, Order, Queued, Shared};
+use crate::link::{End, Link};
+use crate::meter::Meter;
+use crate::serve::Lists;
+use crate::streams::{Kind, Opened};
 use crate::{BlobStore, Config, SwarmError, transport};
+use connections::{innermost, why};
 
 /// Events on their way to the host, for all peers together; each session has one more place. Frames
 /// beyond wait in their session, within its window.
 const EVENTS: usize = 256;
 
-/// Time for whoever dialled to open the control stream.
-const INTRODUCTION: Duration = Duration::from_secs(20);
-
 /// Time to send what waits when the host disconnects a peer.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Time to tell a connection that a newer one replaced it; the newer one waits for that.
-const REPLACED: Duration = Duration::from_millis(500);
-
-/// A ping can fail because bulk fills a slow link. If bytes came since the last answer, the
-/// connection gets this much longer to show another one.
-const LAST_LOOK: Duration = Duration::from_secs(4);
-
-/// Counts bytes, of a connection or of the node.
-#[derive(Default)]
-pub(crate) struct Meter {
-    up: AtomicU64,
-    down: AtomicU64,
-    total: Option<Arc<Meter>>,
-}
-
-impl Meter {
-    pub(crate) fn up(&self, bytes: usize) {
-        self.up.fetch_add(bytes as u64, Ordering::Relaxed);
-        if let Some(total) = &self.total {
-            total.up(bytes);
-        }
-    }
-
-    pub(crate) fn down(&self, bytes: usize) {
-        self.down.fetch_add(bytes as u64, Ordering::Relaxed);
-        if let Some(total) = &self.total {
-            total.down(bytes);
-        }
-    }
-
-    pub(crate) fn read(&self) -> Traffic {
-        Traffic { up: self.up.load(Ordering::Relaxed), down: self.down.load(Ordering::Relaxed) }
-    }
-}
 
 /// An established connection.
 struct Connection {
@@ -238,172 +202,6 @@ impl Node {
         self.connections.get(self.live.get(peer)?)?.link.as_ref()
     }
 
-    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        match event {
-            SwarmEvent::NewListenAddr { address, .. } => self.pending.push_back(Event::Listening(address)),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.on_established(&peer_id, connection_id, &endpoint);
-            }
-            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
-                let why = cause.map_or_else(|| "the connection was closed".to_owned(), |cause| innermost(&cause));
-                self.on_closed(connection_id, why);
-            }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                self.dial_failed(connection_id, || why(&error));
-            }
-            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
-                tracing::debug!(from = %send_back_addr, why = innermost(&error), "a connection was refused");
-            }
-            SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!(%error, "a listener has trouble; it goes on");
-            }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::warn!(?addresses, ?reason, "a listener has closed; restart to open it again");
-            }
-            SwarmEvent::Behaviour(BehaviourEvent::Streams(inbound)) => self.on_inbound(inbound),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => self.on_ping(ping),
-            _ => {}
-        }
-    }
-
-    fn on_established(&mut self, peer_id: &PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
-        let Some(peer) = crate::id(peer_id) else {
-            self.swarm.close_connection(id);
-            return;
-        };
-        let dialled = endpoint.is_dialer();
-        let connection = Connection {
-            peer,
-            addr: endpoint.get_remote_address().clone(),
-            dialled,
-            link: None,
-            meter: Arc::new(Meter { total: Some(self.shared.traffic.clone()), ..Meter::default() }),
-            heard: 0,
-            serving: 0,
-        };
-        self.connections.insert(id, connection);
-        if dialled {
-            let opened = self.swarm.behaviour_mut().streams.open(*peer_id, id, Kind::Control);
-            self.task(opened.map(move |opened| Done::ControlOpened(id, opened)));
-        } else {
-            self.task(Delay::new(INTRODUCTION).map(move |()| Done::NotIntroduced(id)));
-        }
-    }
-
-    fn on_closed(&mut self, id: ConnectionId, why: String) {
-        if let Some(connection) = self.connections.remove(&id) {
-            if let Some(link) = connection.link {
-                link.end(End::HungUp(why.clone()));
-            }
-            if self.waiting.get(&connection.peer).is_some_and(|waiting| waiting.connection == id) {
-                self.waiting.remove(&connection.peer);
-            }
-        }
-        self.dial_failed(id, || why);
-    }
-
-    /// Tells the host, if this connection is a dial whose outcome it does not know yet.
-    fn dial_failed(&mut self, id: ConnectionId, why: impl FnOnce() -> String) {
-        if let Some(addr) = self.dials.remove(&id) {
-            self.pending.push_back(Event::DialFailed { addr, why: why() });
-        }
-    }
-
-    fn on_ping(&mut self, event: ping::Event) {
-        let Some(connection) = self.connections.get_mut(&event.connection) else { return };
-        let heard = connection.meter.read().down;
-        match event.result {
-            Ok(_) => connection.heard = heard,
-            Err(ping::Failure::Unsupported) => {}
-            Err(_) if connection.heard != heard => {
-                connection.heard = heard;
-                let id = event.connection;
-                self.task(Delay::new(LAST_LOOK).map(move |()| Done::NotHeard(id, heard)));
-            }
-            Err(_) => self.dead(event.connection),
-        }
-    }
-
-    /// A connection on which nothing comes any more: closing it properly could wait for ever.
-    fn dead(&mut self, id: ConnectionId) {
-        let why = "it does not answer any more";
-        if let Some(link) = self.connections.get(&id).and_then(|connection| connection.link.as_ref()) {
-            link.end(End::Cut(why.to_owned()));
-        }
-        self.dial_failed(id, || why.to_owned());
-        self.swarm.close_connection(id);
-    }
-
-    fn on_inbound(&mut self, Inbound { connection: id, kind, stream }: Inbound) {
-        let waiting = self.waiting.values().any(|waiting| waiting.connection == id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match (kind, &connection.link) {
-            (Kind::Blob, link) if link.is_some() || waiting => {
-                let meter = connection.meter.clone();
-                let busy = connection.serving >= serve::PER_PEER || self.serving >= serve::IN_TOTAL;
-                connection.serving += 1;
-                self.serving += 1;
-                let (store, lists) = (self.store.clone(), self.lists.clone());
-                if connection.serving > 2 * serve::PER_PEER {
-                    // Not even worth an answer: it ignores the ones it got.
-                    connection.serving -= 1;
-                    self.serving -= 1;
-                } else if busy {
-                    self.task(serve::refuse(stream, meter).map(move |()| Done::Served(id)));
-                } else {
-                    self.task(serve::serve(stream, store, lists, meter).map(move |()| Done::Served(id)));
-                }
-            }
-            (Kind::Control, Some(link)) => {
-                link.end(End::Refuse("it opened a second control stream".to_owned(), FAREWELL));
-            }
-            (Kind::Control, None) if !connection.dialled && !waiting => self.on_control(id, stream),
-            // A blob stream before the control stream, or a control stream from the wrong side.
-            _ => drop(self.swarm.close_connection(id)),
-        }
-    }
-
-    fn is_waiting(&self, id: ConnectionId) -> bool {
-        self.waiting.values().any(|waiting| waiting.connection == id)
-    }
-
-    /// A control stream is up: it starts at once, waits for the older session to end, or yields.
-    fn on_control(&mut self, id: ConnectionId, stream: Stream) {
-        self.dials.remove(&id);
-        let Some(connection) = self.connections.get(&id) else { return };
-        let peer = connection.peer;
-        let Some(old) = self.live.get(&peer) else {
-            return self.start(id, stream);
-        };
-        if let Some(old) = self.connections.get(old) {
-            // Both sides dialled at once: both must keep the same connection, the one that the
-            // greater id dialled. Otherwise the newer one, since the older may be dead.
-            let local = crate::id(self.swarm.local_peer_id());
-            if old.dialled != connection.dialled && connection.dialled != (local > Some(peer)) {
-                self.swarm.close_connection(id);
-                return;
-            }
-            if let Some(link) = &old.link {
-                link.end(End::Refuse("a newer connection of the same peer replaced it".to_owned(), REPLACED));
-            }
-        }
-        if let Some(waiting) = self.waiting.insert(peer, Waiting { connection: id, stream }) {
-            self.swarm.close_connection(waiting.connection);
-        }
-    }
-
-    fn start(&mut self, id: ConnectionId, stream: Stream) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let link = Arc::<Link>::default();
-        let (peer, meter) = (connection.peer, connection.meter.clone());
-        let connected = Event::Connected { peer, addr: connection.addr.clone() };
-        connection.link = Some(link.clone());
-        self.live.insert(peer, id);
-        self.shared.link(peer, link.clone());
-        let session = Session::new(peer, stream, link, meter, self.events.clone(), connected);
-        self.task(session.map(move |tail| Done::Ended(id, tail)));
-    }
-
     fn on_done(&mut self, done: Done) {
         match done {
             Done::ControlOpened(id, Ok(Ok(stream))) => self.on_control(id, stream),
@@ -487,28 +285,4 @@ impl Node {
             Done::Fetched(hash)
         });
     }
-}
-
-/// A failed dial in words for people: what went wrong, without the layers in between.
-fn why(error: &DialError) -> String {
-    match error {
-        DialError::WrongPeerId { obtained, .. } => {
-            format!("another peer answers there: {obtained}; ask for the current address")
-        }
-        DialError::Denied { cause } => format!("this node refuses: {}", innermost(cause)),
-        DialError::Transport(errors) => match errors.first() {
-            Some((_, error)) => innermost(error),
-            None => "it cannot be reached".to_owned(),
-        },
-        other => other.to_string(),
-    }
-}
-
-/// What an error says at its root.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
