@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -46,7 +47,7 @@ pub trait Signable: Serialize + DeserializeOwned {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Signed<T> {
-    body: Vec<u8>,
+    body: Bytes,
     signer: Id,
     // 64 bytes; serde has no arrays of that length.
     signature: Vec<u8>,
@@ -63,7 +64,7 @@ impl<T> fmt::Debug for Signed<T> {
 impl<T: Signable> Signed<T> {
     /// Signs `value`.
     pub fn new(identity: &Identity, value: &T) -> Self {
-        let body = postcard::to_stdvec(value).expect("a signable value has a finite serde form");
+        let body = Bytes::from(postcard::to_stdvec(value).expect("a signable value has a finite serde form"));
         let signature = identity.0.sign(&Self::message(&body)).to_bytes().to_vec();
         Self { body, signer: identity.id(), signature, of: PhantomData }
     }

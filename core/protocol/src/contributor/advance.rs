@@ -37,11 +37,13 @@ impl Contributor {
         }
         let retry = match self.link {
             Link::Away { retry_at, .. } => Some(retry_at),
+            Link::Greeting { until } => Some(until),
             _ => None,
         };
         let online = matches!(self.link, Link::Online);
         let fetch = self.fetches.wake_at().filter(|_| online);
-        let status = (online && self.progress.is_some()).then_some(self.status_at + STATUS_EVERY_MS);
+        let reports = online && self.progress.is_some() && matches!(self.trainer, Trainer::Ready(_));
+        let status = reports.then_some(self.status_at + STATUS_EVERY_MS);
         let open = self.head.as_ref().and_then(|head| head.open.as_ref());
         let deadline = open.filter(|open| open.stage == Stage::Training).map(|open| open.deadline);
         let finish = match self.wish {
@@ -55,6 +57,10 @@ impl Contributor {
         match self.link {
             Link::Off => {}
             Link::Away { retry_at, .. } if now >= retry_at => {}
+            Link::Greeting { until } if now >= until => {
+                self.out.push_back(Output::Hangup);
+                return self.disconnected(now, "the coordinator doesn't answer".to_owned());
+            }
             _ => return,
         }
         self.link = Link::Dialling;
@@ -86,6 +92,7 @@ impl Contributor {
 
     fn want_work(&mut self, now: Millis) {
         let Some(Head { round, base, open: Some(open), .. }) = &mut self.head else { return };
+        let promised = self.promise.as_ref().is_some_and(|promise| promise.round == open.manifest.round);
         let based = matches!(self.base, Base::At { round: at, hash } if (at, hash) == (*round, base.hash));
         match open.stage {
             // A round that is all but over isn't worth beginning, but being in it is: it costs
@@ -95,6 +102,8 @@ impl Contributor {
                 let (round, seed) = (open.manifest.round, open.manifest.seed);
                 self.out.push_back(Output::Job(Job::Train { round, seed }));
             }
+            // Stopped and started again after the cut: what was promised stands.
+            Stage::Training if now >= open.deadline && promised => open.stage = Stage::Cut,
             Stage::Training if now >= open.deadline => {
                 open.stage = Stage::Cutting;
                 self.out.push_back(Output::Job(Job::Cut { round: open.manifest.round }));

@@ -25,7 +25,7 @@ impl Contributor {
     }
 
     fn welcome(&mut self, now: Millis, welcome: Welcome) {
-        if !matches!(self.link, Link::Greeting) {
+        if !matches!(self.link, Link::Greeting { .. }) {
             return;
         }
         let run = welcome.spec.id();
@@ -73,6 +73,12 @@ impl Contributor {
         if Some(manifest.run) != self.run {
             return;
         }
+        let Some(head) = &self.head else { return };
+        // What led to a later round didn't get here; the signed manifest says enough to go on from it.
+        if manifest.round > head.round {
+            let base = BlobRef { hash: manifest.base, bytes: head.base.bytes };
+            self.move_head(manifest.round, base, None);
+        }
         let Some(head) = &mut self.head else { return };
         if manifest.round != head.round || manifest.base != head.base.hash {
             return;
@@ -93,7 +99,8 @@ impl Contributor {
             return self.history.notice("A fold that the coordinator didn't sign was refused.");
         };
         let Some(head) = &self.head else { return };
-        let follows = manifest.round == head.round && manifest.base == head.base.hash;
+        // After a later round than the known one its base can't be compared; the signature stands for it.
+        let follows = manifest.round > head.round || (manifest.round, manifest.base) == (head.round, head.base.hash);
         let weights = head.base.bytes;
         if Some(manifest.run) != self.run || !follows || !manifest.is_bounded() || manifest.next.bytes != weights {
             return;

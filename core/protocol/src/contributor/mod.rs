@@ -28,6 +28,10 @@ use back_off::BackOff;
 use fetches::{Fetches, Purpose};
 use show::History;
 
+/// Milliseconds that the coordinator has for its welcome. It answers at once, so after this the
+/// connection is dead, whatever the transport believes.
+const GREETING_MS: Millis = 30_000;
+
 /// Who contributes, to what, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -112,7 +116,10 @@ enum Link {
     Off,
     Dialling,
     /// The control stream is up; no welcome yet.
-    Greeting,
+    Greeting {
+        /// When to stop waiting for one.
+        until: Millis,
+    },
     Online,
     Away {
         retry_at: Millis,
@@ -234,7 +241,7 @@ impl Contributor {
             }
             Input::Finish => self.finish(now),
             Input::Stop => self.stop(),
-            Input::Connected => self.connected(),
+            Input::Connected => self.connected(now),
             Input::Disconnected { why } => self.disconnected(now, why),
             Input::Message(message) => self.message(now, message),
             Input::Fetched { hash, result } => self.fetched(now, hash, result),
@@ -288,12 +295,12 @@ impl Contributor {
         self.fetches.suspend();
     }
 
-    fn connected(&mut self) {
+    fn connected(&mut self, now: Millis) {
         if let Link::Off = self.link {
             self.out.push_back(Output::Hangup);
             return;
         }
-        self.link = Link::Greeting;
+        self.link = Link::Greeting { until: now + GREETING_MS };
         let hello = Hello {
             version: PROTOCOL_VERSION,
             run: self.run.or(self.config.run),
@@ -304,7 +311,7 @@ impl Contributor {
     }
 
     fn disconnected(&mut self, now: Millis, why: String) {
-        if let Link::Off = self.link {
+        if let Link::Off | Link::Away { .. } = self.link {
             return;
         }
         self.fetches.suspend();

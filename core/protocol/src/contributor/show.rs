@@ -195,7 +195,7 @@ impl Contributor {
     fn link_view(&self, now: Millis) -> view::Link {
         match &self.link {
             Link::Off => view::Link::Off,
-            Link::Dialling | Link::Greeting => view::Link::Dialling,
+            Link::Dialling | Link::Greeting { .. } => view::Link::Dialling,
             Link::Online => view::Link::Online,
             Link::Away { retry_at, why } => {
                 view::Link::Away { retry_in_ms: retry_at.saturating_sub(now), why: why.clone() }

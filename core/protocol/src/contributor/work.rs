@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, hash_of};
+use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, Wish, hash_of};
 use crate::job::{Job, Report};
 use crate::limits::MAX_SHARD;
 use crate::message::{Commit, ToCoordinator};
@@ -11,6 +11,10 @@ use crate::{BlobRef, Hash, Millis, Signed};
 
 impl Contributor {
     pub(super) fn fetched(&mut self, now: Millis, hash: Hash, result: Result<Bytes, String>) {
+        // Whoever has stopped gives the trainer nothing to do; what is still wanted is due at the next start.
+        if let Wish::Stop = self.wish {
+            return;
+        }
         let Some((blob, purpose, result)) = self.fetches.done(now, hash, result) else { return };
         let bytes = match result {
             Ok(bytes) => bytes,

@@ -139,6 +139,8 @@ struct Peer {
     status: Option<Status>,
     status_at: Option<Millis>,
     passed: Option<u64>,
+    /// The newest round for which a commit of this connection was refused.
+    refused: Option<u64>,
 }
 
 /// The machine.
@@ -235,6 +237,10 @@ impl Coordinator {
     }
 
     fn message(&mut self, now: Millis, from: Id, message: ToCoordinator) {
+        // Its connection is being closed.
+        if self.refusals.get(&from).is_some_and(|count| *count >= MAX_REFUSALS) {
+            return;
+        }
         match message {
             ToCoordinator::Hello(hello) => self.hello(now, from, hello),
             _ if !self.peers.contains_key(&from) => self.refuse_frame(from, "a message came before the hello"),
@@ -259,11 +265,19 @@ impl Coordinator {
             None
         };
         if let Some(refusal) = refusal {
+            self.peers.remove(&from);
+            self.refusals.insert(from, MAX_REFUSALS);
             self.send(from, ToContributor::Refused(refusal));
             self.out.push_back(Output::Drop(from));
             return;
         }
-        self.peers.insert(from, Peer { kind: hello.kind, status: None, status_at: None, passed: None });
+        let peer = Peer { kind: hello.kind, status: None, status_at: None, passed: None, refused: None };
+        if self.peers.insert(from, peer).is_some() {
+            self.refuse_frame(from, "a second hello came on one connection");
+            if !self.peers.contains_key(&from) {
+                return;
+            }
+        }
         let welcome = Welcome {
             spec: self.spec.clone(),
             round: self.round,
@@ -301,9 +315,9 @@ impl Coordinator {
             Stage::Folding(folding) if folding.round() == round && folding.is_planned(&from, &commit.update.hash) => {
                 Ok(None)
             }
-            // A commit for the round that has just closed or folded came late; any other is foreign.
+            // A commit for a round that has closed, void or folded, came late; any other is foreign.
             Stage::Folding(folding) if folding.round() == round => Err(Reason::Late),
-            _ if round < self.round => Err(Reason::Late),
+            _ if round <= self.round => Err(Reason::Late),
             _ => Err(Reason::WrongRound),
         };
         match verdict {
@@ -313,8 +327,22 @@ impl Coordinator {
             }
             // The same commit again: the sender didn't hear of it, or the network doubled it.
             Ok(None) => {}
-            Err(reason) => self.refuse_commit(from, round, reason),
+            Err(reason) => {
+                self.refuse_commit(from, round, reason);
+                if !self.is_forgivable(from, round, reason) {
+                    self.refuse_frame(from, &reason.to_string());
+                }
+            }
         }
+    }
+
+    /// Whether a commit was refused for what happens to an honest contributor: once a round it comes
+    /// too late, or again after the contributor has lost its memory.
+    fn is_forgivable(&mut self, from: Id, round: u64, reason: Reason) -> bool {
+        let Some(peer) = self.peers.get_mut(&from) else { return false };
+        let first = peer.refused.is_none_or(|known| known < round);
+        peer.refused = peer.refused.max(Some(round));
+        first && matches!(reason, Reason::Late | Reason::Full | Reason::Twice)
     }
 
     fn fetched(&mut self, from: Id, update: Hash, result: Result<f64, Reason>) {

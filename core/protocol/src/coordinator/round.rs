@@ -130,7 +130,7 @@ impl Round {
     /// there.
     pub(super) fn restore_commit(&mut self, from: Id, commit: Commit) -> BlobRef {
         let update = commit.update;
-        self.entries.insert(from, Entry { commit, state: State::Fetching { attempt: FETCHES } });
+        self.entries.insert(from, Entry { commit, state: State::Fetching { attempt: 1 } });
         update
     }
 
