@@ -6,6 +6,7 @@
 //! the disks and the trainers are simulated. A swarm in which nothing moves any more is a panic.
 #![allow(clippy::unwrap_used)]
 
+pub mod desk;
 mod random;
 mod run;
 mod trainer;

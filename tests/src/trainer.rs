@@ -67,6 +67,11 @@ impl SimTrainer {
         self.trained
     }
 
+    /// Steps done since the last cut.
+    pub fn uncut(&self) -> u64 {
+        self.steps
+    }
+
     /// Does a job.
     pub fn job(&mut self, now: Millis, job: Job) -> Vec<Report> {
         self.train_until(now);

@@ -63,6 +63,11 @@ impl Node {
         self.trained_before + self.trainer.trained()
     }
 
+    /// Steps it did since its last update.
+    pub fn uncut(&self) -> u64 {
+        self.trainer.uncut()
+    }
+
     /// Times it dialled.
     pub fn dials(&self) -> u32 {
         self.dials

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
 use tributary_protocol::fold::{self, Term, apply, f32_from_le, f32_to_le, norm};
-use tributary_protocol::message::{Evaluation, Message, Reason};
+use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
 
@@ -176,9 +176,11 @@ impl World {
         match output {
             Output::Journal(event) => self.write(event),
             Output::Send { to, message } => {
-                let frame: Arc<[u8]> = message.encode().into();
+                // What every contributor would decode from the frame, decoded once.
+                let message = ToContributor::decode(&message.encode()).expect("the coordinator sends good frames");
+                let message = Arc::new(message);
                 for id in to {
-                    self.send_to_node(self.index[&id], &frame);
+                    self.send_to_node(self.index[&id], &message);
                 }
             }
             Output::Drop(id) => {

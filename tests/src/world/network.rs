@@ -58,7 +58,7 @@ impl Net {
 pub(super) enum Wire {
     Dialled { node: usize, life: u32 },
     ToHost { from: usize, connection: u64, frame: Arc<[u8]> },
-    ToNode { to: usize, connection: u64, frame: Arc<[u8]> },
+    ToNode { to: usize, connection: u64, message: Arc<ToContributor> },
     HostCloses { node: usize, connection: u64 },
     NodeCloses { node: usize, connection: u64, why: &'static str },
 }
@@ -77,10 +77,9 @@ impl World {
                     Err(why) => coordinator_machine::Input::BadFrame { from, why },
                 });
             }
-            Wire::ToNode { to, connection, frame } => {
+            Wire::ToNode { to, connection, message } => {
                 if self.nodes[to].connection == Some(connection) {
-                    let message = ToContributor::decode(&frame).expect("the coordinator sends good frames");
-                    self.node_input(to, contributor_machine::Input::Message(message));
+                    self.node_input(to, contributor_machine::Input::Message((*message).clone()));
                 }
             }
             Wire::HostCloses { node, connection } => {
@@ -131,11 +130,11 @@ impl World {
         }
     }
 
-    pub(super) fn send_to_node(&mut self, to: usize, frame: &Arc<[u8]>) {
+    pub(super) fn send_to_node(&mut self, to: usize, message: &Arc<ToContributor>) {
         let Some(&connection) = self.host.connections.get(&to) else { return };
         for _ in 0..self.copies(to, connection) {
             let at = self.arrival(to, false);
-            self.at(at, Event::Wire(Wire::ToNode { to, connection, frame: frame.clone() }));
+            self.at(at, Event::Wire(Wire::ToNode { to, connection, message: message.clone() }));
         }
     }
 

@@ -1,0 +1,150 @@
+//! One coordinator whose inputs a test hands in one by one, and whose outputs it reads.
+
+use std::collections::BTreeMap;
+
+use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output};
+use tributary_protocol::fold::norm;
+use tributary_protocol::message::{
+    Commit, Hello, PeerKind, Reason, Refusal, RoundManifest, ToContributor, ToCoordinator,
+};
+use tributary_protocol::spec::RoundRule;
+use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed, update};
+
+use crate::{Random, Run, tiny_run};
+
+/// The coordinator, its journal and what it said.
+#[derive(Debug)]
+pub struct Desk {
+    /// The machine.
+    pub machine: Coordinator,
+    /// Its keys.
+    pub identity: Identity,
+    /// The run.
+    pub run: Run,
+    /// Its journal.
+    pub journal: Vec<Event>,
+    /// What it sent, to each in turn.
+    pub sent: Vec<(Id, ToContributor)>,
+    /// Whom it dropped.
+    pub dropped: Vec<Id>,
+    /// What it wants fetched.
+    pub fetches: Vec<(Id, BlobRef)>,
+    /// The newest fold it wants done.
+    pub plan: Option<FoldPlan>,
+    /// Virtual time; the test moves it.
+    pub now: Millis,
+    norms: BTreeMap<Hash, f64>,
+}
+
+impl Desk {
+    /// A coordinator of a run with 10 s rounds, 5 s grace and this quorum.
+    pub fn new(quorum: u32) -> Self {
+        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum });
+        let identity = Identity::from_secret([9; 32]);
+        let journal = vec![Event::Genesis { run: run.spec.id(), base: BlobRef::of(&run.weights) }];
+        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone()).unwrap();
+        let mut desk = Self {
+            machine,
+            identity,
+            run,
+            journal,
+            sent: Vec::new(),
+            dropped: Vec::new(),
+            fetches: Vec::new(),
+            plan: None,
+            now: 1_000_000,
+            norms: BTreeMap::new(),
+        };
+        desk.drain();
+        desk
+    }
+
+    /// Hands an input in.
+    pub fn input(&mut self, input: Input) {
+        self.machine.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Journal(event) => self.journal.push(event),
+                Output::Send { to, message } => self.sent.extend(to.into_iter().map(|to| (to, (*message).clone()))),
+                Output::Drop(peer) => self.dropped.push(peer),
+                Output::Fetch { from, update } => self.fetches.push((from, update)),
+                Output::Fold(plan) => self.plan = Some(plan),
+                Output::Evaluate { .. } => {}
+            }
+        }
+    }
+
+    /// A message from somebody.
+    pub fn message(&mut self, from: &Identity, message: ToCoordinator) {
+        self.input(Input::Message { from: from.id(), message });
+    }
+
+    /// Somebody says hello as it should be.
+    pub fn hello(&mut self, from: &Identity) {
+        self.message(from, ToCoordinator::Hello(hello()));
+    }
+
+    /// The open round's manifest.
+    pub fn open(&self) -> RoundManifest {
+        let opened = self.journal.iter().rev().find_map(|event| match event {
+            Event::Opened(signed) => Some(signed.open(&self.identity.id()).unwrap()),
+            _ => None,
+        });
+        opened.expect("a round is open")
+    }
+
+    /// A commit for the open round as it should be, to an update that is this contributor's only.
+    pub fn commit_of(&mut self, from: &Identity, tokens: u64) -> Commit {
+        let open = self.open();
+        let mut random = Random::new(u64::from_le_bytes(from.id().0[..8].try_into().unwrap()) ^ open.round);
+        let values: Vec<f32> =
+            (0..self.run.spec.model.params()).map(|_| random.below(1000) as f32 / 1e4 - 0.05).collect();
+        let bytes = update::encode(self.run.spec.update, &values);
+        let blob = BlobRef::of(&bytes);
+        self.norms.insert(blob.hash, norm(&values));
+        let (run, round, base) = (open.run, open.round, open.base);
+        Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5 }
+    }
+
+    /// Somebody commits.
+    pub fn commit(&mut self, from: &Identity, commit: &Commit) {
+        self.message(from, ToCoordinator::Commit(Signed::new(from, commit)));
+    }
+
+    /// Ends a fetch well.
+    pub fn fetched(&mut self, from: Id, update: BlobRef) {
+        let result = Ok(self.norms[&update.hash]);
+        self.input(Input::Fetched { from, update: update.hash, result });
+    }
+
+    /// Verdicts sent to somebody, oldest first.
+    pub fn verdicts(&self, of: &Identity) -> Vec<Option<Reason>> {
+        let verdict = |(to, message): &(Id, ToContributor)| match message {
+            ToContributor::Verdict { refused, .. } if *to == of.id() => Some(*refused),
+            _ => None,
+        };
+        self.sent.iter().filter_map(verdict).collect()
+    }
+
+    /// The newest refusal sent to somebody.
+    pub fn refusal(&self, of: &Identity) -> Option<&Refusal> {
+        self.sent.iter().rev().find_map(|(to, message)| match message {
+            ToContributor::Refused(refusal) if *to == of.id() => Some(refusal),
+            _ => None,
+        })
+    }
+}
+
+/// A hello as it should be.
+pub fn hello() -> Hello {
+    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned() }
+}
+
+/// The contributors 1, 2, … of a test.
+pub fn people(count: u8) -> Vec<Identity> {
+    (1..=count).map(|n| Identity::from_secret([n; 32])).collect()
+}

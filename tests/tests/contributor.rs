@@ -1,0 +1,288 @@
+//! The contributor's machine, one input at a time: what it asks for and what it must not.
+
+use bytes::Bytes;
+use tributary_protocol::contributor::{Config, Contributor, Input, Output};
+use tributary_protocol::job::{Backend, DeviceChoice, DeviceInfo, Job, Report};
+use tributary_protocol::message::{
+    Accepted, FoldManifest, Open, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Welcome,
+};
+use tributary_protocol::spec::RoundRule;
+use tributary_protocol::view::{Link, Phase};
+use tributary_protocol::{BlobRef, Hash, Identity, Millis, PROTOCOL_VERSION, Signed};
+use tributary_tests::{Run, tiny_run};
+
+/// A contributor and what it has asked for.
+struct Bench {
+    machine: Contributor,
+    coordinator: Identity,
+    run: Run,
+    now: Millis,
+    asked: Vec<Output>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let coordinator = Identity::from_secret([9; 32]);
+        let machine = Contributor::new(Config {
+            identity: Identity::from_secret([1; 32]),
+            coordinator: coordinator.id(),
+            kind: PeerKind::Tab,
+            agent: "test".to_owned(),
+            run: None,
+            device: DeviceChoice::Cpu,
+            jitter: 7,
+        });
+        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1 });
+        Self { machine, coordinator, run, now: 5_000, asked: Vec::new() }
+    }
+
+    fn input(&mut self, input: Input) -> &mut Self {
+        self.machine.handle(self.now, input);
+        self.asked.clear();
+        while let Some(output) = self.machine.poll() {
+            self.asked.push(output);
+        }
+        self
+    }
+
+    /// Up to the point where it trains for the open round 0.
+    fn training() -> Self {
+        let mut bench = Self::new();
+        bench.input(Input::Start).input(Input::Connected);
+        let welcome = bench.welcome(0, true);
+        bench.input(Input::Message(welcome));
+        let (data, base) = (bench.run.data.clone(), bench.run.weights.clone());
+        bench.input(Input::Fetched { hash: Hash::of(&data), result: Ok(data) });
+        let device = DeviceInfo { backend: Backend::Cpu, name: "simulated".to_owned(), note: None };
+        bench.input(Input::Report(Report::Ready(device)));
+        bench.input(Input::Fetched { hash: Hash::of(&base), result: Ok(base.clone()) });
+        bench.input(Input::Report(Report::Based { round: 0, hash: Hash::of(&base) }));
+        assert!(bench.has_job(|job| matches!(job, Job::Train { round: 0, .. })), "{:?}", bench.asked);
+        bench
+    }
+
+    fn base(&self) -> BlobRef {
+        BlobRef::of(&self.run.weights)
+    }
+
+    fn open(&self, round: u64, base: Hash) -> Open {
+        let run = self.run.spec.id();
+        let manifest = RoundManifest { run, round, base, seed: Hash::of(&[round as u8]), deadline_ms: 1, pool: 5 };
+        Open { manifest: Signed::new(&self.coordinator, &manifest), remaining_ms: 10_000 }
+    }
+
+    fn welcome(&self, round: u64, open: bool) -> ToContributor {
+        ToContributor::Welcome(Box::new(Welcome {
+            spec: self.run.spec.clone(),
+            round,
+            base: self.base(),
+            open: open.then(|| self.open(round, self.base().hash)),
+            credits: 0,
+            evaluations: Vec::new(),
+        }))
+    }
+
+    fn folded(&self, round: u64, base: Hash, next: BlobRef) -> ToContributor {
+        let accepted = vec![Accepted {
+            peer: Identity::from_secret([2; 32]).id(),
+            update: BlobRef::of(b"update"),
+            tokens: 1,
+            weight: 1.0,
+            clip: 1.0,
+        }];
+        let run = self.run.spec.id();
+        let manifest = FoldManifest { run, round, base, accepted, step: BlobRef::of(b"step"), next, pool: 5 };
+        ToContributor::Folded(Signed::new(&self.coordinator, &manifest))
+    }
+
+    fn cut(&mut self) -> &mut Self {
+        self.now += 10_000;
+        self.input(Input::Tick);
+        assert!(self.has_job(|job| matches!(job, Job::Cut { round: 0 })), "{:?}", self.asked);
+        let (base, update) = (self.base().hash, Bytes::from_static(b"the update"));
+        self.input(Input::Report(Report::Update {
+            round: 0,
+            base,
+            update,
+            tokens: 64,
+            loss_first: 3.0,
+            loss_last: 2.0,
+        }))
+    }
+
+    fn has_job(&self, which: impl Fn(&Job) -> bool) -> bool {
+        self.asked.iter().any(|output| matches!(output, Output::Job(job) if which(job)))
+    }
+
+    fn commits(&self) -> usize {
+        self.asked.iter().filter(|output| matches!(output, Output::Send(ToCoordinator::Commit(_)))).count()
+    }
+
+    fn wants(&self, blob: BlobRef) -> bool {
+        self.asked.iter().any(|output| matches!(output, Output::Fetch(wanted) if *wanted == blob))
+    }
+}
+
+/// A state other than the first, of the same size.
+fn other(bench: &Bench, name: &[u8]) -> BlobRef {
+    BlobRef { hash: Hash::of(name), ..bench.base() }
+}
+
+#[test]
+fn a_lost_fold_is_caught_up_with_at_the_next_round() {
+    let mut bench = Bench::training();
+    let next = other(&bench, b"round 1");
+    let open = bench.open(1, next.hash);
+    bench.input(Input::Message(ToContributor::Open(open)));
+    assert!(bench.wants(next), "{:?}", bench.asked);
+    bench.input(Input::Report(Report::Based { round: 1, hash: next.hash }));
+    assert!(bench.has_job(|job| matches!(job, Job::Train { round: 1, .. })));
+}
+
+#[test]
+fn a_fold_after_a_lost_fold_is_caught_up_with_whole() {
+    let mut bench = Bench::training();
+    let (one, two) = (other(&bench, b"round 1"), other(&bench, b"round 2"));
+    let fold = bench.folded(1, one.hash, two);
+    bench.input(Input::Message(fold));
+    assert!(bench.wants(two) && !bench.wants(BlobRef::of(b"step")), "{:?}", bench.asked);
+}
+
+#[test]
+fn what_leads_back_or_elsewhere_is_refused() {
+    let mut bench = Bench::training();
+    let (base, next) = (bench.base(), other(&bench, b"round 1"));
+    let fold = bench.folded(0, base.hash, next);
+    bench.input(Input::Message(fold.clone()));
+    assert!(bench.wants(BlobRef::of(b"step")));
+    let fork = bench.folded(1, Hash::of(b"another base"), other(&bench, b"fork"));
+    let shrunk = bench.folded(1, next.hash, BlobRef { bytes: 4, ..other(&bench, b"shrunk") });
+    let old = ToContributor::Open(bench.open(0, base.hash));
+    for message in [fold, fork, shrunk, old] {
+        bench.input(Input::Message(message));
+        assert!(bench.asked.is_empty(), "{:?}", bench.asked);
+        assert_eq!(bench.machine.snapshot(bench.now).round.unwrap().round, 1);
+    }
+    // Signed by somebody else.
+    bench.coordinator = Identity::from_secret([8; 32]);
+    let forged = bench.open(2, Hash::of(b"forged"));
+    bench.input(Input::Message(ToContributor::Open(forged)));
+    assert!(bench.asked.is_empty());
+    let notice = bench.machine.snapshot(bench.now).notice.unwrap();
+    assert!(notice.contains("didn't sign"), "{notice}");
+}
+
+#[test]
+fn stopping_after_the_cut_and_starting_again_keeps_the_promise() {
+    let mut bench = Bench::training();
+    bench.cut();
+    assert_eq!(bench.commits(), 1);
+    bench.input(Input::Stop).input(Input::Start);
+    assert!(bench.has_job(|job| matches!(job, Job::Train { round: 0, .. })), "{:?}", bench.asked);
+    bench.input(Input::Connected);
+    assert!(!bench.has_job(|job| matches!(job, Job::Cut { .. })), "{:?}", bench.asked);
+    let welcome = bench.welcome(0, true);
+    bench.input(Input::Message(welcome));
+    assert_eq!(bench.commits(), 1, "the same promise again: {:?}", bench.asked);
+    bench.now += 1;
+    bench.input(Input::Tick);
+    assert!(!bench.has_job(|job| matches!(job, Job::Cut { .. })), "{:?}", bench.asked);
+}
+
+#[test]
+fn whoever_has_stopped_gives_the_trainer_nothing_to_do() {
+    let mut bench = Bench::new();
+    bench.input(Input::Start).input(Input::Connected);
+    let welcome = bench.welcome(0, true);
+    bench.input(Input::Message(welcome)).input(Input::Stop);
+    let data = bench.run.data.clone();
+    bench.input(Input::Fetched { hash: Hash::of(&data), result: Ok(data) });
+    assert!(bench.asked.is_empty(), "{:?}", bench.asked);
+    assert_eq!(bench.machine.wake_at(), None);
+}
+
+#[test]
+fn a_coordinator_that_says_nothing_is_left_and_dialled_again() {
+    let mut bench = Bench::new();
+    bench.input(Input::Start).input(Input::Connected);
+    let until = bench.machine.wake_at().expect("a bound on the wait");
+    bench.now = until;
+    bench.input(Input::Tick);
+    assert!(matches!(bench.asked[..], [Output::Hangup]), "{:?}", bench.asked);
+    // The transport then says so too; that isn't a second failure.
+    let retry_at = bench.machine.wake_at();
+    bench.input(Input::Disconnected { why: "closed".to_owned() });
+    assert_eq!(bench.machine.wake_at(), retry_at);
+    let Link::Away { why, .. } = bench.machine.snapshot(bench.now).link else { panic!("not away") };
+    assert_eq!(why, "the coordinator doesn't answer");
+    bench.now = retry_at.unwrap();
+    bench.input(Input::Tick);
+    assert!(matches!(bench.asked[..], [Output::Dial]), "{:?}", bench.asked);
+}
+
+#[test]
+fn a_final_refusal_is_told_and_not_dialled_again() {
+    let (ours, yours) = (Hash::of(b"ours"), Hash::of(b"yours"));
+    let cases = [
+        (Refusal::Version { ours: 2, yours: PROTOCOL_VERSION }, "update the older"),
+        (Refusal::Run { ours, yours }, "check the address"),
+        (Refusal::Misbehaved("x".to_owned()), "too many messages"),
+    ];
+    for (refusal, words) in cases {
+        let mut bench = Bench::new();
+        bench.input(Input::Start).input(Input::Connected);
+        bench.input(Input::Message(ToContributor::Refused(refusal)));
+        assert!(matches!(bench.asked[..], [Output::Hangup]), "{:?}", bench.asked);
+        bench.input(Input::Disconnected { why: "closed".to_owned() });
+        bench.now += 86_400_000;
+        bench.input(Input::Tick);
+        assert!(bench.asked.is_empty() && bench.machine.wake_at().is_none(), "{:?}", bench.asked);
+        let Phase::Failed { why } = bench.machine.snapshot(bench.now).phase else { panic!("not failed") };
+        assert!(why.contains(words), "{why}");
+        bench.input(Input::Start);
+        assert!(matches!(bench.asked[..], [Output::Dial]), "Start tries again: {:?}", bench.asked);
+    }
+}
+
+#[test]
+fn a_full_run_is_asked_again_later_and_less_and_less_often() {
+    let mut bench = Bench::new();
+    bench.input(Input::Start);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        bench.input(Input::Connected).input(Input::Message(ToContributor::Refused(Refusal::Full(2048))));
+        bench.input(Input::Disconnected { why: "closed".to_owned() });
+        let at = bench.machine.wake_at().unwrap();
+        waits.push(at - bench.now);
+        bench.now = at;
+        bench.input(Input::Tick);
+        assert!(matches!(bench.asked[..], [Output::Dial]));
+    }
+    assert!(waits[0] <= 1_000 && waits[5] >= 16_000, "{waits:?}");
+}
+
+#[test]
+fn a_coordinator_that_is_away_does_not_stop_training() {
+    let mut bench = Bench::training();
+    bench.input(Input::Disconnected { why: "reset".to_owned() });
+    let view = bench.machine.snapshot(bench.now);
+    assert!(matches!(view.link, Link::Away { .. }) && view.phase == Phase::Training, "{view:?}");
+    bench.cut();
+    assert_eq!(bench.commits(), 0);
+    bench.input(Input::Connected);
+    let welcome = bench.welcome(0, true);
+    bench.input(Input::Message(welcome));
+    assert_eq!(bench.commits(), 1, "what was promised while it was away: {:?}", bench.asked);
+}
+
+#[test]
+fn a_step_that_leads_elsewhere_is_replaced_by_the_whole_state() {
+    let mut bench = Bench::training();
+    let (base, next) = (bench.base(), other(&bench, b"round 1"));
+    let fold = bench.folded(0, base.hash, next);
+    bench.input(Input::Message(fold));
+    bench.input(Input::Fetched { hash: Hash::of(b"step"), result: Ok(Bytes::from_static(b"step")) });
+    assert!(bench.has_job(|job| matches!(job, Job::Fold { round: 0, .. })));
+    bench.input(Input::Report(Report::Mismatch { round: 0, got: None }));
+    assert!(bench.wants(next), "{:?}", bench.asked);
+}
