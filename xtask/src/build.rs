@@ -26,6 +26,12 @@ pub(crate) fn all(paths: &Paths) -> Result<()> {
     page(paths)
 }
 
+/// The page, for those who work on it.
+pub(crate) fn only_page(paths: &Paths) -> Result<()> {
+    setup::for_build(paths)?;
+    page(paths)
+}
+
 /// The `tributary` program.
 pub(crate) fn native(paths: &Paths) -> Result<()> {
     let mut build = paths.command("cargo");

@@ -27,11 +27,11 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   setup                 install what the other commands need; says what and why, skips what is there
-  build                 build the `tributary` program, the wasm modules and the page
+  build [page]          build the `tributary` program, the wasm modules and the page, or the last two
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
   test [--only SUITE]   every test, or one suite: unit, reference, wasm, sizes, page, demo
-  bench NAME            step, fold; a table, then one line of JSON
+  bench NAME            step: a table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:
@@ -55,6 +55,7 @@ fn command() -> Result<()> {
     match args[..] {
         ["setup"] => setup::all(&paths::Paths::find()?),
         ["build"] => build::all(&paths::Paths::find()?),
+        ["build", "page"] => build::only_page(&paths::Paths::find()?),
         ["demo"] => demo::run(&paths::Paths::find()?),
         ["demo", "--check"] => check::run(&paths::Paths::find()?),
         ["test"] => test::run(&paths::Paths::find()?, None),
