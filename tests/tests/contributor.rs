@@ -7,7 +7,7 @@ use tributary_protocol::message::{
     Accepted, FoldManifest, Open, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Welcome,
 };
 use tributary_protocol::spec::RoundRule;
-use tributary_protocol::view::{Link, Phase};
+use tributary_protocol::view::{Link, Phase, Verdict};
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, PROTOCOL_VERSION, Signed};
 use tributary_tests::{Run, tiny_run};
 
@@ -273,6 +273,24 @@ fn a_coordinator_that_is_away_does_not_stop_training() {
     let welcome = bench.welcome(0, true);
     bench.input(Input::Message(welcome));
     assert_eq!(bench.commits(), 1, "what was promised while it was away: {:?}", bench.asked);
+}
+
+#[test]
+fn a_missed_fold_is_judged_by_what_was_paid() {
+    let check = |credits: u64, expected: Verdict| {
+        let mut bench = Bench::training();
+        bench.cut();
+        bench.input(Input::Disconnected { why: "reset".to_owned() });
+        bench.input(Input::Connected);
+        let ToContributor::Welcome(mut welcome) = bench.welcome(1, false) else { panic!("no welcome") };
+        (welcome.base, welcome.credits) = (other(&bench, b"round 1"), credits);
+        bench.input(Input::Message(ToContributor::Welcome(welcome)));
+        assert_eq!(bench.commits(), 0, "the round is over");
+        let view = bench.machine.snapshot(bench.now);
+        assert_eq!((view.credits, &view.rounds[0].verdict), (credits, &expected));
+    };
+    check(7, Verdict::Credited { credits: 7 });
+    check(0, Verdict::Refused { why: "the round folded without it".to_owned() });
 }
 
 #[test]

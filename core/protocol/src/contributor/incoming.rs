@@ -46,7 +46,7 @@ impl Contributor {
         self.data_ref = Some(welcome.spec.data);
         self.run = Some(run);
         self.spec = Some(welcome.spec);
-        self.history.credits = welcome.credits;
+        self.history.caught_up(welcome.round, welcome.credits);
         welcome.evaluations.iter().for_each(|evaluation| self.history.evaluated(evaluation));
         self.move_head(welcome.round, welcome.base, None);
         if let Some(open) = welcome.open {

@@ -81,6 +81,20 @@ impl History {
         }
     }
 
+    /// The coordinator is at `round` and has paid `credits` in all. What was sent for a round whose fold
+    /// was missed is judged by that: one sends for one round at a time, so the difference is its share.
+    pub(super) fn caught_up(&mut self, round: u64, credits: u64) {
+        let missed = credits.saturating_sub(self.credits);
+        self.credits = credits;
+        let open = |row: &&mut RoundRow| row.round < round && matches!(row.verdict, Verdict::Sent | Verdict::Accepted);
+        if let Some(row) = self.rounds.iter_mut().find(open) {
+            row.verdict = match missed {
+                0 => Verdict::Refused { why: "the round folded without it".to_owned() },
+                credits => Verdict::Credited { credits },
+            };
+        }
+    }
+
     pub(super) fn based(&mut self, round: u64, hash: Hash) {
         if let Some(before) = round.checked_sub(1)
             && let Some(row) = self.rounds.iter_mut().find(|row| row.round == before)
