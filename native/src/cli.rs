@@ -11,7 +11,7 @@ use tributary_protocol::job::DeviceChoice;
 #[command(name = "tributary", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// Settings file with [serve] and [train] tables; ./tributary.toml where there is one
-    #[arg(long, global = true, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "TRIBUTARY_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -63,44 +63,44 @@ pub(crate) enum ModelCommand {
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
     /// What to train; without it the state folder's run goes on, or a first run of the tiny model begins
-    #[arg(long, value_name = "run.toml", env = "TRIBUTARY_RUN")]
+    #[arg(long, value_name = "run.toml", env = "TRIBUTARY_RUN", hide_env_values = true)]
     pub(crate) run: Option<PathBuf>,
     /// Folder that `tributary data import` wrote; by default the folder of the run file's manifest
-    #[arg(long, value_name = "DIR", env = "TRIBUTARY_DATA")]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_DATA", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
     /// Folder for the identity, the journal and the weights [default: ./state]
-    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE")]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE", hide_env_values = true)]
     pub(crate) state: Option<PathBuf>,
     /// Where the page and the API are served; port 0 takes any free one [default: 0.0.0.0:8080]
-    #[arg(long, value_name = "ADDR", env = "TRIBUTARY_HTTP")]
+    #[arg(long, value_name = "ADDR", env = "TRIBUTARY_HTTP", hide_env_values = true)]
     pub(crate) http: Option<String>,
     /// Where peers connect; may be given several times [default: TCP and QUIC on 4001, WebSocket on 4003]
-    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_LISTEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
     /// Further addresses by which peers reach this machine, such as a proxy's; told to them first
-    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_ANNOUNCE", value_delimiter = ',')]
+    #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_ANNOUNCE", hide_env_values = true, value_delimiter = ',')]
     pub(crate) announce: Vec<String>,
     /// Folder of the built page [default: `www` beside the program, or ./www/dist]
-    #[arg(long, value_name = "DIR", env = "TRIBUTARY_WWW")]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_WWW", hide_env_values = true)]
     pub(crate) www: Option<PathBuf>,
     /// Device that measures the loss on held-out text: auto, gpu or cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", hide_env_values = true, value_parser = device)]
     pub(crate) device: Option<DeviceChoice>,
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct TrainArgs {
     /// The coordinator: its page's address (http://HOST:8080) or a multiaddr that ends in /p2p/ID
-    #[arg(value_name = "URL|MULTIADDR", env = "TRIBUTARY_COORDINATOR")]
+    #[arg(value_name = "URL|MULTIADDR", env = "TRIBUTARY_COORDINATOR", hide_env_values = true)]
     pub(crate) coordinator: Option<String>,
     /// Device to train on: auto (a real GPU, else the CPU), gpu or cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", hide_env_values = true, value_parser = device)]
     pub(crate) device: Option<DeviceChoice>,
     /// Folder for this contributor's identity [default: the user's data folder]
-    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE")]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_TRAIN_STATE", hide_env_values = true)]
     pub(crate) state: Option<PathBuf>,
     /// Stop after this many credited rounds
-    #[arg(long, value_name = "N", env = "TRIBUTARY_ROUNDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", env = "TRIBUTARY_ROUNDS", hide_env_values = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rounds: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The coordinator's state folder; the coordinator may be running
-    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE", default_value = "state")]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE", hide_env_values = true, default_value = "state")]
     pub(crate) state: PathBuf,
     /// Folder for model.safetensors, config.json and the tokenizer
     #[arg(long, value_name = "DIR")]

@@ -71,4 +71,6 @@ fn an_address_that_leads_nowhere_is_said_so() {
     ] {
         refused(&["train", coordinator, "--state", &state], words);
     }
+    let (http, own) = (listening["http"].as_str().unwrap(), path(dir.path(), "state"));
+    refused(&["train", http, "--state", &own], &["the coordinator's own state folder", "--state"]);
 }

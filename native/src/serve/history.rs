@@ -80,3 +80,127 @@ pub(super) fn restore(store: &DiskStore, spec: &RunSpec, genesis: BlobRef, settl
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tributary_protocol::message::{Accepted, Reason};
+    use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, Tokenizer, UpdateFormat};
+    use tributary_protocol::{Hash, update};
+    use tributary_swarm::BlobStore;
+
+    use super::*;
+
+    fn spec() -> RunSpec {
+        let model = ModelSpec {
+            width: 4,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            hidden: 4,
+            context: 8,
+            ..ModelSpec::preset("tiny").unwrap()
+        };
+        RunSpec {
+            name: "test".into(),
+            seed: 1,
+            model,
+            tokenizer: Tokenizer::Bytes,
+            data: BlobRef::of(b"data"),
+            inner: Inner {
+                lr: 1e-3,
+                warmup: 0,
+                beta1: 0.9,
+                beta2: 0.95,
+                weight_decay: 0.1,
+                clip: 1.0,
+                batch: 1,
+                seq: 8,
+            },
+            outer: Outer { lr: 0.7, momentum: 0.9 },
+            round: RoundRule { seconds: 1, grace: 1, quorum: 1 },
+            update: UpdateFormat::F32,
+            reward: Reward { pool: 10 },
+        }
+    }
+
+    fn open(dir: &Path) -> DiskStore {
+        DiskStore::open(dir.join("own"), dir.join("data")).unwrap()
+    }
+
+    fn plan(
+        store: &DiskStore,
+        spec: &RunSpec,
+        round: u64,
+        base: BlobRef,
+        momentum: Option<BlobRef>,
+        value: f32,
+    ) -> FoldPlan {
+        let values = vec![value; spec.model.params() as usize];
+        let update = put(store, update::encode(spec.update, &values)).unwrap();
+        let accepted = vec![Accepted { peer: Id([1; 32]), update, tokens: 5, weight: 1.0, clip: 1.0 }];
+        FoldPlan { round, base, momentum, accepted, outer: spec.outer }
+    }
+
+    /// Three settled rounds.
+    fn world(dir: &Path) -> (RunSpec, BlobRef, Vec<Settled>) {
+        let (spec, store) = (spec(), open(dir));
+        let genesis = put(&store, fold::f32_to_le(&vec![0.5; spec.model.params() as usize]).into()).unwrap();
+        let (mut base, mut momentum, mut settled) = (genesis, None, Vec::new());
+        for round in 0..3 {
+            let plan = plan(&store, &spec, round, base, momentum, 0.01 * (round + 1) as f32);
+            let Input::Folded { step, next, momentum: after, .. } = super::fold(&store, &spec, &plan).unwrap() else {
+                panic!("round {round} did not fold");
+            };
+            let (run, accepted, pool) = (spec.id(), plan.accepted, spec.reward.pool);
+            let fold = FoldManifest { run, round, base: base.hash, accepted, step, next, pool };
+            settled.push(Settled { fold, momentum: after });
+            (base, momentum) = (next, Some(after));
+        }
+        (spec, genesis, settled)
+    }
+
+    #[test]
+    fn a_damaged_newest_state_is_folded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spec, genesis, settled) = world(dir.path());
+        let (head, momentum) = (settled[2].fold.next, settled[2].momentum);
+        let damage = |hash: &Hash| fs::write(open(dir.path()).path(hash), b"damaged").unwrap();
+        for lost in [
+            vec![head],
+            vec![momentum],
+            vec![head, settled[1].momentum],
+            vec![head, settled[1].momentum, settled[0].fold.next],
+        ] {
+            lost.iter().for_each(|blob| damage(&blob.hash));
+            let store = open(dir.path());
+            restore(&store, &spec, genesis, &settled).unwrap();
+            assert!([head, momentum].iter().all(|blob| store.len(&blob.hash) == Some(blob.bytes)));
+        }
+        // Without the updates there is nothing to fold again.
+        settled.iter().for_each(|settled| damage(&settled.fold.accepted[0].update.hash));
+        damage(&head.hash);
+        let error = restore(&open(dir.path()), &spec, genesis, &settled).unwrap_err().to_string();
+        assert!(error.contains("put back a copy"), "{error}");
+    }
+
+    #[test]
+    fn an_update_that_cannot_be_used_is_named_and_not_folded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spec, genesis, _) = world(dir.path());
+        let store = open(dir.path());
+        let check = |plan: &FoldPlan, expected: Reason| match super::fold(&store, &spec, plan).unwrap() {
+            Input::FoldFailed { round: 7, peer: Id([1, ..]), why } => assert_eq!(why, expected),
+            other => panic!("{other:?}"),
+        };
+        let mut missing = plan(&store, &spec, 7, genesis, None, 0.1);
+        missing.accepted[0].update = BlobRef::of(b"never sent");
+        check(&missing, Reason::Unavailable);
+        let mut malformed = plan(&store, &spec, 7, genesis, None, 0.1);
+        malformed.accepted[0].update = put(&store, b"no update"[..].into()).unwrap();
+        check(&malformed, Reason::Malformed);
+        check(&plan(&store, &spec, 7, genesis, None, f32::MAX), Reason::Malformed);
+    }
+}

@@ -36,3 +36,23 @@ pub(super) fn page(state: &State) -> String {
     metric("heldout_bits_per_byte", "gauge", "Loss of the newest state on held-out text.", &loss);
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use tributary_protocol::{Hash, Id};
+
+    use super::super::board::Board;
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_comment_or_a_number() {
+        let board = Board::new(Hash::default(), "test".into(), Id([1; 32]));
+        board.lock().refused.insert("late".into(), 3);
+        let page = page(&board.lock());
+        assert!(page.contains("\ntributary_commits_refused_total{reason=\"late\"} 3\n"), "{page}");
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(name.starts_with("tributary_") && value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+}

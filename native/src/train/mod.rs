@@ -45,6 +45,12 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     let mut progress = Progress::new(identity.id());
     let coordinator = config.coordinator.clone();
     let found = tokio::task::spawn_blocking(move || find::find(&coordinator)).await??;
+    if found.addr.to_string().ends_with(&format!("/p2p/{}", identity.id())) {
+        bail!(
+            "{} is the coordinator's own state folder, so this would be the coordinator itself; name another folder with --state",
+            config.state.display()
+        );
+    }
     progress.joining(&found);
     let store = Arc::new(MemoryStore::new(STORE));
     let agent = concat!("tributary/", env!("CARGO_PKG_VERSION")).to_owned();

@@ -121,8 +121,9 @@ impl Progress {
         for row in snapshot.rounds.iter().rev() {
             let judged = !matches!(row.verdict, Verdict::Sent | Verdict::Accepted);
             // The state comes with the fold, a moment after or before the verdict; a round that was slept
-            // through never has one.
-            let over = judged && (row.state.is_some() || row.round + 2 <= newest);
+            // through never has one, and nothing comes after the end.
+            let ended = snapshot.phase == Phase::Idle || row.round + 2 <= newest;
+            let over = judged && (row.state.is_some() || ended);
             if !over || !self.rounds.insert(row.round) {
                 continue;
             }
