@@ -1,9 +1,9 @@
 // The figures of this contributor: tokens, speed, credits, loss, device, link.
 
-import { byId, setNote, setText } from '../dom.ts';
+import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, loss } from '../format.ts';
 import { page, say } from '../strings.ts';
-import type { Link, Snapshot } from '../wasm/net/tributary_web_net.js';
+import type { DeviceInfo, Link, Snapshot } from '../wasm/net/tributary_web_net.js';
 import { isActive, type View } from './view.ts';
 
 const run = byId('run');
@@ -33,9 +33,15 @@ export function drawFigures(view: View): void {
   // One token is one byte, so nats a token become bits a byte by the logarithm's base.
   setText(own, loss(snapshot?.loss === undefined ? undefined : snapshot.loss / Math.LN2));
   const info = snapshot?.device;
-  setText(device, info ? say.deviceNamed(say.backend[info.backend], info.name) : page.deviceNone);
+  setText(device, info ? deviceWords(info) : page.deviceNone);
   setNote(deviceNote, info?.note ?? (window.isSecureContext ? undefined : say.insecure));
   drawLink(view);
+}
+
+/** A processor has no name in a browser, so its name says that it is one. */
+function deviceWords({ backend, name }: DeviceInfo): string {
+  const what = say.backend[backend];
+  return name.toLowerCase().startsWith(what.toLowerCase()) ? sentence(name) : say.deviceNamed(what, name);
 }
 
 /** Draws the link, whose wait runs down by itself. */

@@ -1,6 +1,6 @@
 // Who is here, and what became of this contributor's rounds.
 
-import { byId, make, setList, setText } from '../dom.ts';
+import { byId, make, sentence, setList, setText } from '../dom.ts';
 import { compact, count } from '../format.ts';
 import { say } from '../strings.ts';
 import type { PeerRow, RoundRow, Snapshot, Verdict } from '../wasm/net/tributary_web_net.js';
@@ -47,7 +47,7 @@ function drawPeer(element: HTMLElement, row: PeerRow): void {
   setText(me, row.me ? say.me : '');
   me.hidden = !row.me;
   setText(kind, say.kind[row.kind]);
-  setText(what, row.device);
+  setText(what, sentence(row.device));
   setText(speed, say.peerSpeed(count(row.tokens_per_s), compact(row.tokens)));
 }
 
