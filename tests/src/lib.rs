@@ -1,12 +1,9 @@
-//! A whole swarm in one thread and no real time.
-//!
-//! Enters: a seed, a run, a network's faults, and what a test does to the swarm (crash, cut off, kill,
-//! restart). Leaves: the journal, what every contributor computed, and an [`Audit`](world::Audit) that
-//! has checked both. The machines are the real ones of `tributary-protocol`; the network, the clock,
-//! the disks and the trainers are simulated. A swarm in which nothing moves any more is a panic.
+//! Ways to hold Tributary: a whole swarm in virtual time ([`world`]), one coordinator by hand ([`desk`]),
+//! and the real program as processes ([`process`]).
 #![allow(clippy::unwrap_used)]
 
 pub mod desk;
+pub mod process;
 mod random;
 mod run;
 mod trainer;

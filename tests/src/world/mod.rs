@@ -1,4 +1,9 @@
-//! The simulated swarm: what there is, and how time passes.
+//! A whole swarm in one thread and no real time.
+//!
+//! Enters: a seed, a run, a network's faults, and what a test does to the swarm (crash, cut off, kill,
+//! restart). Leaves: the journal, what every contributor computed, and an [`Audit`] that has checked
+//! both. The machines are the real ones of `tributary-protocol`; the network, the clock, the disks and
+//! the trainers are simulated. A swarm in which nothing moves any more is a panic.
 
 mod audit;
 mod contributor;
