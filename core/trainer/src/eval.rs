@@ -57,7 +57,7 @@ impl Evaluator {
         for windows in windows.chunks(BATCH) {
             let Batch { tokens, targets } = Batch::of(windows.iter().copied());
             let (logits, _) = self.model.forward(&params, self.upload(tokens), false);
-            losses.push(cross_entropy(logits, one_hot(self.upload(targets), dims.vocab)).mean);
+            losses.push(cross_entropy(logits, one_hot(self.upload(targets), dims.vocab), 1).mean);
         }
         let batches = losses.len() as f64;
         let read = block_on(Tensor::cat(losses, 0).into_data_async());

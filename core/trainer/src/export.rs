@@ -31,7 +31,8 @@ pub fn export(spec: &ModelSpec, tokenizer: Tokenizer, weights: &[f32], dir: &Pat
     let path = dir.join("model.safetensors");
     // Transformers refuses a file that doesn't say which framework's layout it has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(tensors, Some(metadata), &path).map_err(|error| write_error(&path, error))?;
+    let file = safetensors::serialize(tensors, Some(metadata)).map_err(|error| write_error(&path, error))?;
+    std::fs::write(&path, file).map_err(|error| write_error(&path, error))?;
     for (name, value) in [
         ("config.json", config(spec)),
         ("generation_config.json", json!({ "bos_token_id": 0, "eos_token_id": 0 })),

@@ -15,6 +15,7 @@ mod export;
 mod meter;
 mod model;
 mod optim;
+mod parallel;
 mod params;
 mod session;
 #[cfg(test)]

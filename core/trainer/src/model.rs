@@ -247,14 +247,15 @@ pub(crate) struct Loss {
     pub(crate) by_logits: Tensor<2>,
 }
 
-/// Cross entropy of `logits`, `[rows, vocab]`, with the token that came, as a one-hot row each.
-pub(crate) fn cross_entropy(logits: Tensor<2>, target: Tensor<2>) -> Loss {
-    let rows = logits.dims()[0] as f32;
+/// Cross entropy of `logits`, `[rows, vocab]`, with the token that came, as a one-hot row each; both
+/// as one of `parts` equal shares of a mean.
+pub(crate) fn cross_entropy(logits: Tensor<2>, target: Tensor<2>, parts: usize) -> Loss {
+    let rows = (logits.dims()[0] * parts) as f32;
     let shifted = logits.clone() - logits.max_dim(1);
     let exp = shifted.clone().exp();
     let sum = exp.clone().sum_dim(1);
     let picked = (shifted * target.clone()).sum_dim(1);
-    let mean = (sum.clone().log() - picked).mean();
+    let mean = (sum.clone().log() - picked).sum() / rows;
     Loss { mean, by_logits: (exp / sum - target) / rows }
 }
 

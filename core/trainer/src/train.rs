@@ -9,6 +9,7 @@ use tributary_protocol::spec::RunSpec;
 use crate::data::Batch;
 use crate::model::{Model, cross_entropy, one_hot};
 use crate::optim::AdamW;
+use crate::parallel;
 use crate::params::{Block, Params, blocks};
 
 /// A model with its weights and its optimiser on a device.
@@ -17,7 +18,10 @@ pub struct Trainer {
     device: Device,
     blocks: Vec<Block>,
     params: Params,
+    /// For one part of a batch.
     model: Model,
+    /// Equal parts that a batch is cut into, side by side on the processor's cores.
+    parts: usize,
     optim: AdamW,
 }
 
@@ -26,9 +30,12 @@ impl Trainer {
     pub fn new(spec: &RunSpec, weights: &[f32], device: Device) -> Self {
         let blocks = blocks(&spec.model);
         let (batch, seq) = (spec.inner.batch as usize, spec.inner.seq as usize);
+        let cores = if device == Device::flex() { parallel::cores() } else { 1 };
+        let parts = (1..=cores.min(batch)).rev().find(|parts| batch.is_multiple_of(*parts)).unwrap_or(1);
         Self {
             params: Params::upload(&blocks, weights, &device),
-            model: Model::new(&spec.model, batch, seq, &device),
+            model: Model::new(&spec.model, batch / parts, seq, &device),
+            parts,
             optim: AdamW::new(spec.inner.clone(), blocks.len()),
             spec: spec.clone(),
             device,
@@ -40,7 +47,8 @@ impl Trainer {
     /// the work and returns the loss `[1]`, in nats a token, before the step.
     pub fn step(&mut self, tokens: Vec<i32>, targets: Vec<i32>) -> Tensor<1> {
         let (loss, grads) = self.loss(tokens, targets);
-        self.optim.step(&self.blocks, &mut self.params.0, grads);
+        let params = std::mem::replace(&mut self.params, Params(Vec::new()));
+        self.params = self.optim.step(&self.blocks, params, grads, self.parts);
         loss
     }
 
@@ -57,16 +65,32 @@ impl Trainer {
     }
 
     fn loss(&self, tokens: Vec<i32>, targets: Vec<i32>) -> (Tensor<1>, Vec<Tensor<2>>) {
+        let rows = self.model.dims.rows();
+        let parts = tokens.chunks(rows).zip(targets.chunks(rows)).collect();
+        let parts = parallel::map(self.parts, parts, |(tokens, targets)| self.part(tokens, targets));
+        let (losses, grads): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        // Parts are equal and each carries its share, so sums are the whole batch's means.
+        let sum = |parts: Vec<Tensor<2>>| parts.into_iter().reduce(|a, b| a + b);
+        let mut columns: Vec<Vec<Tensor<2>>> = self.blocks.iter().map(|_| Vec::new()).collect();
+        grads.into_iter().for_each(|part| columns.iter_mut().zip(part).for_each(|(column, grad)| column.push(grad)));
+        let grads = parallel::map(self.parts, columns, sum).into_iter().flatten().collect();
+        (Tensor::cat(losses, 0).sum(), grads)
+    }
+
+    /// A part's share of the batch's loss, and its gradients.
+    fn part(&self, tokens: &[i32], targets: &[i32]) -> (Tensor<1>, Vec<Tensor<2>>) {
         let (tokens, targets) = (self.upload(tokens), self.upload(targets));
         let (logits, tape) = self.model.forward(&self.params, tokens.clone(), true);
-        let loss = cross_entropy(logits, one_hot(targets, self.model.dims.vocab));
+        let loss = cross_entropy(logits, one_hot(targets, self.model.dims.vocab), self.parts);
         let grads = self.model.backward(&self.params, tape, tokens, loss.by_logits);
         (loss.mean, grads)
     }
 
     /// Logits `[batch * seq, vocab]` for one batch of tokens.
     pub fn logits(&self, tokens: Vec<i32>) -> Tensor<2> {
-        self.model.forward(&self.params, self.upload(tokens), false).0
+        let parts = tokens.chunks(self.model.dims.rows());
+        let logits = parts.map(|tokens| self.model.forward(&self.params, self.upload(tokens), false).0);
+        Tensor::cat(logits.collect(), 0)
     }
 
     /// The weights, in flat form. Waits for the device.
@@ -95,11 +119,10 @@ impl Trainer {
 
     /// Tokens a step.
     pub(crate) fn tokens_a_step(&self) -> u64 {
-        self.model.dims.rows() as u64
+        (self.parts * self.model.dims.rows()) as u64
     }
 
-    fn upload(&self, tokens: Vec<i32>) -> Tensor<1, Int> {
-        let shape = [tokens.len()];
-        Tensor::from_data(TensorData::new(tokens, shape), &self.device)
+    fn upload(&self, tokens: &[i32]) -> Tensor<1, Int> {
+        Tensor::from_data(TensorData::new(tokens.to_vec(), [tokens.len()]), &self.device)
     }
 }

@@ -3,6 +3,7 @@
 //! Jobs are done in the order they come; between steps the worker looks for the next one without
 //! waiting. Steps are queued ahead on a GPU only for as long as a Stop may take to answer.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures::channel::mpsc;
@@ -166,7 +167,8 @@ impl<H: Host> Worker<H> {
     /// Waits for the steps that are under way and judges them.
     async fn settle(&mut self) -> Result<(), Gone> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        let settled = session.settle(&self.host).await;
+        let settled = AssertUnwindSafe(session.settle(&self.host)).catch_unwind().await;
+        let settled = settled.unwrap_or_else(|panic| Settled::Lost(words(panic)));
         match settled {
             Settled::Nothing => Ok(()),
             Settled::Fine(progress) => self.progress(progress),
@@ -192,7 +194,8 @@ impl<H: Host> Worker<H> {
         self.settle().await?;
         let Some(session) = &mut self.session else { return Ok(()) };
         let format = session.update_format();
-        let report = match session.cut(round).await {
+        let cut = AssertUnwindSafe(session.cut(round)).catch_unwind().await;
+        let report = match cut.unwrap_or_else(|panic| Cut::Lost(words(panic))) {
             Cut::Made { base, delta, tokens, losses: (loss_first, loss_last) } => {
                 let update = update::encode(format, &delta);
                 Report::Update { round, base, update, tokens, loss_first, loss_last }
@@ -242,8 +245,13 @@ impl<H: Host> Worker<H> {
 /// Does something that panics where the device fails, and gives the panic as words. In a browser a
 /// panic ends the worker instead, which its host reports.
 fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| match panic.downcast::<String>() {
+    catch_unwind(AssertUnwindSafe(work)).map_err(words)
+}
+
+/// What a panic said.
+fn words(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast_ref::<&str>().map_or("unknown", |text| *text).to_owned(),
-    })
+    }
 }
