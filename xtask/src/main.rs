@@ -30,6 +30,7 @@ cargo xtask COMMAND
   build [page]          build the `tributary` program, the wasm modules and the page, or the last two
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
+                        (--built: with what was built before)
   test [--only SUITE]   every test, or one suite: unit, reference, wasm, sizes, page, demo
   bench NAME            step: a table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
@@ -58,6 +59,7 @@ fn command() -> Result<()> {
         ["build", "page"] => build::only_page(&paths::Paths::find()?),
         ["demo"] => demo::run(&paths::Paths::find()?),
         ["demo", "--check"] => check::run(&paths::Paths::find()?),
+        ["demo", "--check", "--built"] => check::judge(&paths::Paths::find()?),
         ["test"] => test::run(&paths::Paths::find()?, None),
         ["test", "--only", suite] => test::run(&paths::Paths::find()?, Some(suite)),
         ["bench", name, ref rest @ ..] => bench::run(&paths::Paths::find()?, name, rest),
