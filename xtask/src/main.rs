@@ -30,8 +30,8 @@ cargo xtask COMMAND
   build [page]          build the `tributary` program, the wasm modules and the page, or the last two
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
-                        (--built: with what was built before)
   test [--only SUITE]   every test, or one suite: unit, reference, wasm, sizes, page, demo
+                        (--built after either: with what was built before)
   bench NAME            step: a table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
@@ -60,8 +60,9 @@ fn command() -> Result<()> {
         ["demo"] => demo::run(&paths::Paths::find()?),
         ["demo", "--check"] => check::run(&paths::Paths::find()?),
         ["demo", "--check", "--built"] => check::judge(&paths::Paths::find()?),
-        ["test"] => test::run(&paths::Paths::find()?, None),
-        ["test", "--only", suite] => test::run(&paths::Paths::find()?, Some(suite)),
+        ["test"] => test::run(&paths::Paths::find()?, None, true),
+        ["test", "--only", suite] => test::run(&paths::Paths::find()?, Some(suite), true),
+        ["test", "--only", suite, "--built"] => test::run(&paths::Paths::find()?, Some(suite), false),
         ["bench", name, ref rest @ ..] => bench::run(&paths::Paths::find()?, name, rest),
         ["lint"] => lint::run(&paths::Paths::find()?),
         [] | ["help" | "--help" | "-h"] => {

@@ -27,8 +27,8 @@ const SUITES: [Suite; 5] = [("unit", unit), ("wasm", in_wasm), ("sizes", sizes::
 /// Parts of the first, which can be run alone.
 const PARTS: [Suite; 1] = [("reference", reference)];
 
-/// Sets up, builds and runs all suites, or the one that is named.
-pub(crate) fn run(paths: &Paths, only: Option<&str>) -> Result<()> {
+/// Sets up, builds if wanted, and runs all suites, or the one that is named.
+pub(crate) fn run(paths: &Paths, only: Option<&str>, build: bool) -> Result<()> {
     let suites: Vec<&Suite> = match only {
         None => SUITES.iter().collect(),
         Some(only) => SUITES.iter().chain(&PARTS).filter(|(name, _)| *name == only).collect(),
@@ -40,8 +40,10 @@ pub(crate) fn run(paths: &Paths, only: Option<&str>) -> Result<()> {
     setup::for_build(paths)?;
     text::ensure(paths)?;
     setup::for_browser(paths)?;
-    build::all_tests(paths)?;
-    build::page(paths)?;
+    if build {
+        build::all_tests(paths)?;
+        build::page(paths)?;
+    }
     let (mut passed, mut failed) = (0, 0);
     let mut broken = Vec::new();
     for (name, suite) in suites {
