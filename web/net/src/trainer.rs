@@ -4,7 +4,7 @@
 //! Refuses what is no report, or over its bound. A worker that fails, or answers nonsense, ends the
 //! trainer with a sentence for the person.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use futures::StreamExt;
@@ -41,7 +41,7 @@ impl WorkerTrainer {
     pub(crate) fn new(worker: Worker) -> (Self, TrainerLink) {
         let (jobs, orders) = mpsc::channel(JOBS);
         let (sender, reports) = mpsc::channel(REPORTS);
-        let reporter = Rc::new(Reporter(RefCell::new(Some(sender))));
+        let reporter = Rc::new(Reporter::new(sender));
         spawn_local(send(orders, worker.clone(), reporter.clone()));
 
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new({
@@ -103,16 +103,24 @@ fn decode_bytes(bytes: &[u8]) -> Result<Report, String> {
     }
 }
 
-/// The way to the driver, closed after the first failure.
-struct Reporter(RefCell<Option<mpsc::Sender<Report>>>);
+/// The way to the driver, which nothing takes after the first failure. It stays open all the same: its end
+/// would be a second failure, with less to say.
+struct Reporter {
+    sender: RefCell<mpsc::Sender<Report>>,
+    failed: Cell<bool>,
+}
 
 impl Reporter {
+    fn new(sender: mpsc::Sender<Report>) -> Self {
+        Self { sender: RefCell::new(sender), failed: Cell::new(false) }
+    }
+
     fn report(&self, report: Report) {
+        if self.failed.get() {
+            return;
+        }
         let is_progress = matches!(report, Report::Progress(_));
-        let full = match self.0.borrow_mut().as_mut() {
-            Some(sender) => sender.try_send(report).is_err_and(|error| error.is_full()),
-            None => return,
-        };
+        let full = self.sender.borrow_mut().try_send(report).is_err_and(|error| error.is_full());
         // A newer progress report says the same and more; anything else is missed.
         if full && !is_progress {
             self.fail("it sends more than this page can take in");
@@ -120,14 +128,16 @@ impl Reporter {
     }
 
     fn fail(&self, why: &str) {
-        let Some(sender) = self.0.borrow_mut().take() else { return };
+        if self.failed.replace(true) {
+            return;
+        }
         let why = if why.is_empty() { "the browser gives no reason" } else { why };
         let what = format!(
             "The trainer of this tab has failed ({why}), so this round's work is lost. Press Start to begin again; \
              if it fails again, reload the page."
         );
         // A clone has a place of its own in the channel, so this fits even when it is full.
-        let _ = sender.clone().try_send(Report::Trouble { what, fatal: true });
+        let _ = self.sender.borrow().clone().try_send(Report::Trouble { what, fatal: true });
     }
 }
 
@@ -156,7 +166,7 @@ mod tests {
     #[test]
     fn a_flood_drops_progress_and_a_failure_comes_once() {
         let (sender, reports) = mpsc::channel(1);
-        let reporter = Reporter(RefCell::new(Some(sender)));
+        let reporter = Reporter::new(sender);
         (0..100).for_each(|steps| reporter.report(progress(steps)));
         reporter.report(Report::Withheld { round: 1, why: "no room for this".into() });
         reporter.fail("later");
