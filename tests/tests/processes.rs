@@ -48,6 +48,13 @@ fn names(accepted: &Value) -> Vec<&str> {
     names
 }
 
+/// Waits until a contributor is in the midst of this round.
+fn works_on(train: &mut Process, round: &Value) {
+    train.wait_for("work on the round", |event| {
+        event["event"] == "progress" && event["round"] == *round && event["left_ms"].as_u64() > Some(500)
+    });
+}
+
 /// Waits until a contributor was credited for this round and holds its state.
 fn credited(train: &mut Process, round: &Value, state: &Value) {
     let row = train.wait_for(&format!("round {round}"), |e| e["event"] == "round" && e["round"] == *round);
@@ -56,7 +63,7 @@ fn credited(train: &mut Process, round: &Value, state: &Value) {
 
 #[test]
 fn a_killed_coordinator_goes_on_with_the_same_round() {
-    let mut site = Site::new(4, 12);
+    let mut site = Site::new(6, 12);
     let (mut serve, first) = site.serve("run.toml", "state");
     let (mut one, one_id) = site.train("one");
     let (mut two, two_id) = site.train("two");
@@ -68,7 +75,7 @@ fn a_killed_coordinator_goes_on_with_the_same_round() {
     // In the midst of a round: both train for it.
     let round = serve.event("opened")["round"].clone();
     for train in [&mut one, &mut two] {
-        train.wait_for("work on the round", |event| event["event"] == "progress" && event["round"] == round);
+        works_on(train, &round);
     }
     let before = check_books(&site);
     serve.kill();
@@ -106,13 +113,13 @@ fn a_killed_coordinator_goes_on_with_the_same_round() {
 
 #[test]
 fn a_killed_contributor_does_not_hold_up_the_others() {
-    let mut site = Site::new(3, 6);
+    let mut site = Site::new(6, 6);
     let (mut serve, _) = site.serve("run.toml", "state");
     let (mut one, one_id) = site.train("one");
     let (mut two, two_id) = site.train("two");
     serve.wait_for("a round of both", |event| event["event"] == "settled" && names(&event["accepted"]).len() == 2);
     let round = serve.event("opened")["round"].clone();
-    two.wait_for("work on the round", |event| event["event"] == "progress" && event["round"] == round);
+    works_on(&mut two, &round);
     two.kill();
     let settled = serve.event("settled");
     assert_eq!((&settled["round"], names(&settled["accepted"])), (&round, vec![one_id.as_str()]));
