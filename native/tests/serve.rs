@@ -137,6 +137,4 @@ fn what_stands_in_its_way_is_said_in_a_sentence() {
     drop(_serve);
     fs::write(at("other.toml"), format!("seed = 7\n{RUN}")).unwrap();
     serve(&["--state", &at("state"), "--run", &at("other.toml")], &["belongs to run river", "another run", "--state"]);
-    fs::write(at("state/identity.key"), [7; 32]).unwrap();
-    serve(&["--state", &at("state")], &["cannot be gone on with", "identity"]);
 }

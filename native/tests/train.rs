@@ -34,11 +34,17 @@ fn two_processes_hold_the_same_weights_and_the_work_is_paid() {
     let settled = rounds["rounds"].as_array().unwrap().len();
     serve.signal("KILL");
     serve.wait();
-    let (_serve, again) = Running::serve(dir.path(), &data, &[]);
+    let (again_serve, again) = Running::serve(dir.path(), &data, &[]);
     let http = again["http"].as_str().unwrap();
     assert!(again["round"].as_u64().unwrap() as usize >= settled);
     assert_eq!(get_json(http, "/api/credits"), credits);
     assert_eq!(get_json(http, "/api/rounds")["rounds"].as_array().unwrap()[..settled].len(), settled);
+
+    // What it signed it must be able to stand by.
+    drop(again_serve);
+    std::fs::write(dir.path().join("state/identity.key"), [7; 32]).unwrap();
+    let state = path(dir.path(), "state");
+    refused(&["serve", "--state", &state, "--http", "127.0.0.1:0"], &["cannot be gone on with", "identity file"]);
 }
 
 #[test]
