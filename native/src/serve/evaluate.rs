@@ -2,10 +2,9 @@
 //! goes on with the newest and leaves the others out.
 
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::Evaluation;
 use tributary_protocol::spec::RunSpec;
@@ -21,9 +20,9 @@ const TOKENS: u32 = 16_384;
 /// Held-out shards in memory, spread over what there is: 8 MiB of text.
 const SHARDS: usize = 32;
 
-/// Orders to the thread. Without held-out text there is no thread and every order is passed over.
+/// The newest order to the thread. Without held-out text there is no thread and every order is passed over.
 #[derive(Debug)]
-pub(super) struct Evaluations(Option<std_mpsc::Sender<(u64, BlobRef)>>);
+pub(super) struct Evaluations(Option<watch::Sender<Option<(u64, BlobRef)>>>);
 
 impl Evaluations {
     /// Starts the thread.
@@ -39,10 +38,10 @@ impl Evaluations {
         }
         let every = heldout.len().div_ceil(SHARDS);
         let heldout: Vec<_> = heldout.iter().step_by(every).copied().collect();
-        let (orders, queue) = std_mpsc::channel();
+        let (orders, newest) = watch::channel(None);
         let spec = spec.clone();
         std::thread::Builder::new().name("evaluate".to_owned()).spawn(move || {
-            if let Err(error) = run(&spec, &heldout, device, &store, &queue, &report) {
+            if let Err(error) = run(&spec, &heldout, device, &store, newest, &report) {
                 eprintln!("the loss on held-out text is no longer measured, training goes on: {error:#}");
             }
         })?;
@@ -53,7 +52,7 @@ impl Evaluations {
     pub(super) fn order(&self, round: u64, base: BlobRef) {
         if let Some(orders) = &self.0 {
             // The thread has said why, if it is gone.
-            let _ = orders.send((round, base));
+            let _ = orders.send(Some((round, base)));
         }
     }
 }
@@ -63,7 +62,7 @@ fn run(
     heldout: &[BlobRef],
     device: DeviceChoice,
     store: &DiskStore,
-    orders: &std_mpsc::Receiver<(u64, BlobRef)>,
+    mut orders: watch::Receiver<Option<(u64, BlobRef)>>,
     reports: &mpsc::Sender<Evaluation>,
 ) -> anyhow::Result<()> {
     let load = |blob: &BlobRef| {
@@ -74,8 +73,8 @@ fn run(
     let shards = heldout.iter().map(load).collect::<anyhow::Result<Vec<Bytes>>>()?;
     let evaluator = Evaluator::new(spec, device)?;
     let windows = TOKENS.div_ceil(spec.inner.seq).max(8) as usize;
-    while let Ok(order) = orders.recv() {
-        let (round, base) = orders.try_iter().last().unwrap_or(order);
+    while futures::executor::block_on(orders.changed()).is_ok() {
+        let Some((round, base)) = *orders.borrow_and_update() else { continue };
         // A base that is gone already is too old to matter.
         let Some(weights) = store.get(&base)? else { continue };
         let bits_per_byte = evaluator.bits_per_byte(&fold::f32_from_le(&weights), &shards, windows)?;
