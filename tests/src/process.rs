@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use serde_json::Value;
 
 /// How long something may take that takes seconds: a slow machine that does much else at once.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Lines that wait for a test to read them; then the process waits with its next one. An hour's worth.
+const LINES: usize = 10_000;
 
 /// The program, which `cargo xtask test` builds beforehand. `TRIBUTARY_BIN` names another one.
 pub fn program() -> PathBuf {
@@ -67,7 +70,7 @@ impl Process {
     pub fn start<S: AsRef<str>>(args: &[S]) -> Self {
         let mut child = tributary(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES);
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {

@@ -1,5 +1,6 @@
 //! Real processes, killed and started again: the round goes on, nothing is lost, nothing is paid twice,
 //! and whoever is told something is told it in words.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;

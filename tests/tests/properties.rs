@@ -88,9 +88,9 @@ proptest! {
                 down[0] = false;
             }
         }
-        for node in 0..world.nodes.len() {
+        for (node, down) in down.into_iter().enumerate().take(world.nodes.len()) {
             world.cut_off(node, false);
-            if down[node] { world.revive(node); }
+            if down { world.revive(node); }
         }
         let settled = world.host.settled();
         world.run_rounds(settled + 3);

@@ -1,5 +1,6 @@
 //! The rules that keep the code readable: who may use whom, where `cfg(target…)` may stand, how long
 //! a file may get. Each says, where it fails, what to do.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
