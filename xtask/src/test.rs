@@ -2,6 +2,7 @@
 //!
 //! Each suite says how many passed and failed; the last line sums them up.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -95,19 +96,25 @@ fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {
     counted(build::native_workspace(cargo.arg("--release")).args(which), LIMIT)
 }
 
+/// wasm-pack's tests of a crate in headless Chromium; what is added goes to cargo.
+pub(crate) fn in_browser(paths: &Paths, folder: &str, profile: &str) -> Command {
+    let mut pack = paths.command("wasm-pack");
+    pack.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_TEST_SECONDS).args(["test", "--headless", "--chrome"]);
+    if let Some(driver) = setup::chromedriver_path(paths) {
+        pack.arg("--chromedriver").arg(driver);
+    }
+    pack.arg(paths.root.join(folder)).args(["--profile", profile]);
+    pack
+}
+
 /// What must hold in a browser: the fold's bits and a training step on WebGPU.
 fn in_wasm(paths: &Paths) -> Result<Counts> {
     let mut sum = (0, 0);
     // The trainer in the profile that its module was just built with: burn twice would take too long.
     for (folder, profile) in [("core/protocol", "dev"), ("web/trainer", "web")] {
-        let mut pack = paths.command("wasm-pack");
-        pack.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_TEST_SECONDS).args(["test", "--headless", "--chrome"]);
-        if let Some(driver) = setup::chromedriver_path(paths) {
-            pack.arg("--chromedriver").arg(driver);
-        }
+        let mut pack = in_browser(paths, folder, profile);
         // Not the libraries' unit tests: those run natively, and to link them once more takes minutes.
-        pack.arg(paths.root.join(folder)).args(["--profile", profile, "--test", "*"]);
-        let counts = counted(wasm::with_compiler(paths, &mut pack), LIMIT)?;
+        let counts = counted(wasm::with_compiler(paths, pack.args(["--test", "*"])), LIMIT)?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
     Ok(sum)
@@ -126,7 +133,7 @@ fn demo(paths: &Paths) -> Result<Counts> {
 
 /// Runs a test runner and counts by what it says; a runner that fails without naming a failed test
 /// counts as one.
-fn counted(command: &mut std::process::Command, limit: Duration) -> Result<Counts> {
+fn counted(command: &mut Command, limit: Duration) -> Result<Counts> {
     let (status, lines) = shown(command, limit)?;
     let (passed, mut failed) = count(&lines);
     if !status.success() && failed == 0 {

@@ -4,6 +4,7 @@
 use tributary_protocol::BlobRef;
 use tributary_protocol::job::{Backend, DeviceChoice};
 use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_trainer::burn::tensor::{Distribution, Tensor};
 use tributary_trainer::{Trainer, initial_weights, open_device};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -58,4 +59,26 @@ async fn a_step_on_webgpu_is_the_cpus() {
     for (gpu, cpu) in gpu.into_iter().zip(cpu) {
         assert!((gpu - cpu).abs() <= 1e-3, "{gpu} {cpu}");
     }
+}
+
+/// A measurement, which `cargo xtask bench step` asks for: the best rate of square matrix products.
+#[wasm_bindgen_test]
+#[ignore = "a measurement, not a test"]
+async fn matmul_rate() {
+    let (device, _) = open_device(DeviceChoice::Gpu).await.expect("the device opens");
+    let mut best: f64 = 0.0;
+    for n in [256, 512, 1024] {
+        let random = || Tensor::<2>::random([n, n], Distribution::Default, &device);
+        let (a, b) = (random(), random());
+        // The first ones compile and tune.
+        for _ in 0..4 {
+            let began = js_sys::Date::now();
+            let corner = a.clone().matmul(b.clone()).slice([0..1, 0..1]);
+            corner.into_data_async().await.expect("the product is read");
+            let seconds = (js_sys::Date::now() - began) / 1000.0;
+            best = best.max(2.0 * (n as f64).powi(3) / seconds);
+        }
+    }
+    console_log!("{{\"matmul_gflops\":{}}}", best / 1e9);
+    assert!(best > 0.0);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::paths::Paths;
 use crate::run::{self, capture, logged, minutes, say};
 use crate::world::{self, Contributor, Coordinator};
-use crate::{browser, build, setup, text};
+use crate::{browser, build, setup, text, wasm};
 
 /// Seconds of timed steps, natively: hundreds of steps of the tiny model.
 const SECONDS: &str = "10";
@@ -88,7 +88,8 @@ pub(crate) fn run(paths: &Paths, args: &[&str]) -> Result<()> {
         // An emulated adapter is a thousand times slower: a step of the full batch would take minutes.
         let small = Case { preset: "tiny", batch: "2", seq: "64" };
         let shape = native(paths, &small, "cpu")?;
-        let tab = tab(paths, &small)?;
+        let mut tab = tab(paths, &small)?;
+        tab["matmul_gflops"] = matmul_in_tab(paths)?["matmul_gflops"].clone();
         let tfjs = tfjs(paths, &shape)?;
         result["ratio_tfjs_webgpu"] = json!(ratio(&tab, &tfjs));
         rows.push(Row::of("webgpu", &tab, &shape));
@@ -194,6 +195,14 @@ fn tab(paths: &Paths, case: &Case<'_>) -> Result<Value> {
     }
 }
 
+/// The matrix products of the tab's own backend: a measurement among its tests, which knows that backend.
+fn matmul_in_tab(paths: &Paths) -> Result<Value> {
+    say("   matrix products on WebGPU …");
+    let mut pack = crate::test::in_browser(paths, "web/trainer", "web");
+    pack.args(["--test", "webgpu", "--", "--ignored", "--nocapture"]);
+    last_json(&capture(wasm::with_compiler(paths, &mut pack))?)
+}
+
 fn tfjs(paths: &Paths, shape: &Value) -> Result<Value> {
     say("   the same in TensorFlow.js on WebGPU …");
     let mut model = shape.clone();
@@ -205,9 +214,10 @@ fn tfjs(paths: &Paths, shape: &Value) -> Result<Value> {
     last_json(&capture(script.arg(settings.to_string()))?)
 }
 
-/// The last line that is JSON.
+/// The last line that is a JSON object.
 fn last_json(output: &str) -> Result<Value> {
-    let found = output.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    let object = |line: &str| serde_json::from_str(line.trim()).ok().filter(Value::is_object);
+    let found = output.lines().rev().find_map(object);
     found.with_context(|| format!("no figures in: {output}"))
 }
 
