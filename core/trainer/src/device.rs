@@ -86,7 +86,12 @@ impl Found {
 
 /// The adapter that the platform prefers for heavy work.
 async fn adapter() -> Result<Found, String> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    // Not OpenGL: where it is the only way to a GPU, that way deadlocks under many small kernels.
+    let descriptor = wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    };
+    let instance = wgpu::Instance::new(descriptor);
     let options =
         wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
     let adapter = match instance.request_adapter(&options).await {
