@@ -28,7 +28,7 @@ pub enum Job {
     },
     /// Adopt this snapshot as the base. The first one is also the local start; a later one (rounds
     /// were missed) moves local weights by the difference, so that local work since the last cut
-    /// survives. Answered by [`Report::Based`].
+    /// survives. Answered by [`Report::Based`], or by [`Report::Mismatch`] if it came damaged.
     Base {
         /// The first round that trains from it.
         round: u64,
@@ -102,9 +102,9 @@ pub enum Report {
     },
     /// A step did not lead where it should: the base is as before, fetch the snapshot.
     Mismatch {
-        /// The round that should have folded.
+        /// The round of the fold or of the snapshot.
         round: u64,
-        /// What the new base would have been, or `None` where the step's bytes were refused.
+        /// What the new base would have been, or `None` where the bytes were refused.
         got: Option<Hash>,
     },
     /// A shard is wanted now or soon.

@@ -224,7 +224,7 @@ pub struct Evaluation {
 pub struct Roster {
     /// How many there are in all.
     pub total: u32,
-    /// Some of them; the reader is always among them.
+    /// Some of them: all while they fit, then a stretch at a time.
     pub peers: Vec<RosterPeer>,
 }
 

@@ -88,7 +88,10 @@ impl<H: Host> Worker<H> {
             Job::Base { round, hash, weights } => {
                 let report = match attempt(|| session.rebase(round, hash, &weights)) {
                     Ok(Ok(report)) => report,
-                    Ok(Err(what)) => return self.trouble(what, false).await,
+                    Ok(Err(what)) => {
+                        self.trouble(what, false).await?;
+                        Report::Mismatch { round, got: None }
+                    }
                     Err(why) => {
                         self.lost(why).await?;
                         Report::Based { round, hash }
