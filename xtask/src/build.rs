@@ -35,7 +35,8 @@ pub(crate) fn only_page(paths: &Paths) -> Result<()> {
 /// The `tributary` program.
 pub(crate) fn native(paths: &Paths) -> Result<()> {
     let mut build = paths.command("cargo");
-    logged(paths, "build tributary", build.args(["build", "--release", "--package", "tributary"]), COLD)
+    let build = native_workspace(build.args(["build", "--release", "--bin", "tributary"]));
+    logged(paths, "build tributary", build, COLD)
 }
 
 /// The workspace, tests and examples included, but for the wasm modules, in the one profile that everything
