@@ -116,7 +116,12 @@ mod imp {
 #[cfg(target_arch = "wasm32")]
 mod imp {
     use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
 
+    use futures::{AsyncRead, AsyncWrite, FutureExt};
+    use futures_timer::Delay;
     use libp2p::core::muxing::StreamMuxerBox;
     use libp2p::core::transport::Boxed;
     use libp2p::core::upgrade::Version;
@@ -151,10 +156,59 @@ mod imp {
         noise: noise::Config,
     ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, SwarmError> {
         Ok(websocket_websys::Transport::default()
+            .map(|socket, _| Nudged { socket, nudge: Delay::new(NUDGE) })
             .upgrade(Version::V1Lazy)
             .authenticate(noise)
             .multiplex(yamux::Config::default())
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
             .boxed())
+    }
+
+    /// How long a closed WebSocket goes unnoticed.
+    const NUDGE: Duration = Duration::from_secs(1);
+
+    /// A WebSocket that is looked at again now and then: libp2p's wakes nobody when the other side closes it
+    /// or refuses it, and a refused dial would then take until its time-out.
+    struct Nudged<S> {
+        socket: S,
+        nudge: Delay,
+    }
+
+    impl<S: Unpin> Nudged<S> {
+        fn poll<T>(
+            &mut self,
+            cx: &mut Context<'_>,
+            mut poll: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<T>,
+        ) -> Poll<T> {
+            loop {
+                if let Poll::Ready(done) = poll(Pin::new(&mut self.socket), cx) {
+                    return Poll::Ready(done);
+                }
+                match self.nudge.poll_unpin(cx) {
+                    Poll::Ready(()) => self.nudge.reset(NUDGE),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        }
+    }
+
+    impl<S: AsyncRead + Unpin> AsyncRead for Nudged<S> {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            self.poll(cx, |socket, cx| socket.poll_read(cx, buf))
+        }
+    }
+
+    impl<S: AsyncWrite + Unpin> AsyncWrite for Nudged<S> {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll(cx, |socket, cx| socket.poll_write(cx, buf))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll(cx, |socket, cx| socket.poll_flush(cx))
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll(cx, |socket, cx| socket.poll_close(cx))
+        }
     }
 }
