@@ -199,7 +199,7 @@ fn tab(paths: &Paths, case: &Case<'_>) -> Result<Value> {
 fn matmul_in_tab(paths: &Paths) -> Result<Value> {
     say("   matrix products on WebGPU …");
     let mut pack = crate::test::in_browser(paths, "web/trainer", "web");
-    pack.args(["--test", "webgpu", "--", "--ignored", "--nocapture"]);
+    pack.args(["--test", "webgpu", "--", "--include-ignored", "--nocapture", "matmul_rate"]);
     last_json(&capture(wasm::with_compiler(paths, &mut pack))?)
 }
 
