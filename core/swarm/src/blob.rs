@@ -247,12 +247,12 @@ async fn request(
     if rest.is_empty() && verify_list(blob, &list) { Ok(list) } else { Err(FetchError::WrongBytes) }
 }
 
-async fn send(
+pub(crate) async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     kind: u8,
     parts: &[&[u8]],
     meter: &Meter,
-) -> Result<(), FetchError> {
+) -> io::Result<()> {
     let frame = wire::encode(kind, parts);
     in_time(async {
         stream.write_all(&frame).await?;

@@ -15,7 +15,7 @@ use tributary_protocol::blob::{chunk_list, verify_list};
 use tributary_protocol::limits::CHUNK;
 use tributary_protocol::{BlobRef, Hash};
 
-use crate::blob::{BUSY, CHUNK_FRAME, CHUNKS_ASKED, FOUND, NOT_FOUND, REQUEST, WANT, in_time};
+use crate::blob::{BUSY, CHUNK_FRAME, CHUNKS_ASKED, FOUND, NOT_FOUND, REQUEST, WANT, in_time, send};
 use crate::meter::Meter;
 use crate::transport::blocking;
 use crate::{BlobStore, wire};
@@ -69,7 +69,7 @@ impl Lists {
 /// Answers a peer that may not be served now.
 pub(crate) async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, meter: Arc<Meter>) {
     // A peer that is gone meanwhile needs no answer.
-    let _ = write(&mut stream, BUSY, &[], &meter).await;
+    let _ = send(&mut stream, BUSY, &[], &meter).await;
     let _ = in_time(stream.close()).await;
 }
 
@@ -99,14 +99,14 @@ async fn answer(
     };
     let list = match lists.get(&store, blob).await {
         Ok(Some(list)) => list,
-        Ok(None) => return write(stream, NOT_FOUND, &[], meter).await,
+        Ok(None) => return send(stream, NOT_FOUND, &[], meter).await,
         Err(error) => {
             tracing::warn!(hash = %blob.hash, %error, "a stored blob cannot be served; delete it so that it is fetched again");
-            return write(stream, NOT_FOUND, &[], meter).await;
+            return send(stream, NOT_FOUND, &[], meter).await;
         }
     };
     let hashes: Vec<u8> = list.iter().flat_map(|hash| hash.0).collect();
-    write(stream, FOUND, &[&hashes], meter).await?;
+    send(stream, FOUND, &[&hashes], meter).await?;
     // Every chunk at most once and in order: one request never costs more than one blob.
     let mut next = 0;
     while next < blob.chunks() {
@@ -123,7 +123,7 @@ async fn answer(
         let end = end.ok_or_else(|| refused("a range of chunks is out of order or outside the blob"))?;
         for index in first..end {
             let chunk = chunk(&store, blob, index).await?;
-            write(stream, CHUNK_FRAME, &[&index.to_le_bytes(), &chunk], meter).await?;
+            send(stream, CHUNK_FRAME, &[&index.to_le_bytes(), &chunk], meter).await?;
         }
         next = end;
     }
@@ -151,15 +151,4 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), most: usize, meter: &Meter)
     let (kind, body) = in_time(wire::read(stream, most)).await?;
     meter.down(wire::HEADER + body.len());
     Ok((kind, body))
-}
-
-async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: u8, parts: &[&[u8]], meter: &Meter) -> io::Result<()> {
-    let frame = wire::encode(kind, parts);
-    in_time(async {
-        stream.write_all(&frame).await?;
-        stream.flush().await
-    })
-    .await?;
-    meter.up(frame.len());
-    Ok(())
 }
