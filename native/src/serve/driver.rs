@@ -81,7 +81,6 @@ impl Driver {
         mut events: impl Stream<Item = SwarmEvent> + Unpin,
         mut measured: mpsc::Receiver<Evaluation>,
     ) -> anyhow::Result<()> {
-        self.newest()?;
         self.step(Input::Tick)?;
         loop {
             let now = self.now();

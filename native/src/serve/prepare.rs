@@ -13,6 +13,7 @@ use tributary_swarm::BlobStore;
 use super::fold::put;
 use super::history::{self, Settled};
 use super::journal::Journal;
+use super::newest::Newest;
 use super::retention::Retention;
 use super::store::DiskStore;
 use crate::config::Serve;
@@ -65,6 +66,9 @@ pub(super) fn prepare(config: &Serve) -> anyhow::Result<Prepared> {
     history::audit(&journal.entries()?, machine.ledger())?;
     let genesis = genesis.context("the journal does not begin with a run; put back a copy of the state folder")?;
     history::restore(&store, &spec, genesis, &settled)?;
+    // Before anyone is told that the run is there: who then asks for its weights must find them.
+    let (round, base) = machine.head();
+    Newest { round, base, spec: spec.clone() }.write(&config.state)?;
     // What a killed process had written and not yet journaled, or journaled and not yet deleted.
     store.retain(|hash| retention.wants(hash)).context("cannot delete old blobs in the state folder")?;
     Ok(Prepared { identity, machine, journal, store: Arc::new(store), retention, heldout: manifest.heldout, settled })
