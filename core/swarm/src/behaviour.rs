@@ -5,10 +5,10 @@ use std::time::Duration;
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{identify, ping};
+use libp2p::{identify, ping, relay};
 use tributary_protocol::limits::MAX_TEXT;
 
-use crate::transport::{MemoryGuard, memory_guard};
+use crate::transport::{MemoryGuard, RelayServer, memory_guard, relay_server};
 use crate::{Config, streams};
 
 /// What identify calls this network. Peers of another version still connect and are told so in the
@@ -29,11 +29,13 @@ pub(crate) struct Behaviour {
     memory: MemoryGuard,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    relay: RelayServer,
+    relayed: relay::client::Behaviour,
     pub(crate) streams: streams::Behaviour,
 }
 
 impl Behaviour {
-    pub(crate) fn new(config: &Config, keypair: &Keypair) -> Self {
+    pub(crate) fn new(config: &Config, keypair: &Keypair, relayed: relay::client::Behaviour) -> Self {
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(config.limits.pending))
             .with_max_pending_outgoing(Some(config.limits.pending))
@@ -49,6 +51,8 @@ impl Behaviour {
             memory: memory_guard(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            relay: relay_server(keypair.public().to_peer_id(), config.relay),
+            relayed,
             streams: streams::Behaviour::default(),
         }
     }

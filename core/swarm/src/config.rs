@@ -1,5 +1,7 @@
 //! What a node is told at its start, and the bounds it keeps.
 
+use std::time::Duration;
+
 use libp2p::Multiaddr;
 use tributary_protocol::limits::MAX_BLOB;
 
@@ -14,6 +16,54 @@ pub struct Config {
     pub listen: Vec<Multiaddr>,
     /// The bounds.
     pub limits: Limits,
+    /// Introduce peers to each other that no address reaches: be their circuit relay.
+    pub relay: Option<Relay>,
+    /// Be introduced: keep a place at the relay of whoever is dialled, so that other peers can connect
+    /// directly.
+    pub links: bool,
+}
+
+impl Config {
+    /// For `tributary serve`.
+    pub fn coordinator(secret: [u8; 32], agent: &str) -> Self {
+        let (limits, relay) = (Limits::coordinator(), Some(Relay::default()));
+        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay, links: false }
+    }
+
+    /// For a contributor, which only dials.
+    pub fn contributor(secret: [u8; 32], agent: &str) -> Self {
+        let limits = Limits::contributor();
+        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay: None, links: true }
+    }
+}
+
+/// The bounds of a relay. It carries introductions, a few kilobytes each; bulk goes directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Peers that can be reached over this relay at a time.
+    pub reservations: usize,
+    /// Introductions under way at a time.
+    pub circuits: usize,
+    /// Introductions of one peer under way at a time.
+    pub circuits_per_peer: usize,
+    /// Bytes of one introduction, each way: an offer, an answer and some dozen candidates are 10 KiB.
+    pub circuit_bytes: u64,
+    /// How long one introduction may take.
+    pub circuit_time: Duration,
+}
+
+impl Default for Relay {
+    /// For 1,000 tabs behind a few addresses, twice over: all of them come back at once after a restart,
+    /// each with a handful of links.
+    fn default() -> Self {
+        Self {
+            reservations: 2048,
+            circuits: 2048,
+            circuits_per_peer: 16,
+            circuit_bytes: 128 * 1024,
+            circuit_time: Duration::from_secs(60),
+        }
+    }
 }
 
 /// The bounds of a node. Every one is a refusal with a reason, never a crash.

@@ -26,7 +26,7 @@ mod transport;
 mod wire;
 
 pub use blob::FetchError;
-pub use config::{Config, Limits, SwarmError};
+pub use config::{Config, Limits, Relay, SwarmError};
 pub use handle::{Event, Events, Handle, SendError, Traffic};
 pub use libp2p::Multiaddr;
 pub use node::node;

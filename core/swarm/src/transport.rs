@@ -7,14 +7,15 @@
 use std::time::Duration;
 
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::Boxed;
 use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::{Boxed, OrTransport};
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport, noise, swarm};
+use libp2p::{PeerId, Transport, noise, relay, swarm, yamux};
 
 use crate::SwarmError;
 
-pub(crate) use imp::{MemoryGuard, blocking, is_free, memory_guard};
+pub(crate) use imp::{MemoryGuard, RelayServer, blocking, is_free, memory_guard, relay_server};
 
 /// From the first byte of a connection to its being authenticated. A loaded phone on a bad network
 /// needs a few seconds for five round trips; whoever needs more would not keep up with a round.
@@ -23,11 +24,26 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 /// How long a connection without any stream is kept. The control stream keeps the ones in use.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// What a swarm is made of besides its behaviour.
+pub(crate) struct Transports {
+    /// Every transport of this target, authenticated.
+    pub(crate) all: Boxed<(PeerId, StreamMuxerBox)>,
+    /// Keeps this node's place at a relay.
+    pub(crate) relay: relay::client::Behaviour,
+}
+
 /// Every transport of this target, authenticated as `keypair`.
-pub(crate) fn transport(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, SwarmError> {
+pub(crate) fn transports(keypair: &Keypair) -> Result<Transports, SwarmError> {
     let noise = noise::Config::new(keypair).map_err(|error| SwarmError::Transport(error.to_string()))?;
-    let all = imp::transport(keypair, noise)?;
-    Ok(TransportTimeout::new(all, HANDSHAKE).boxed())
+    let (relayed, relay) = relay::client::new(keypair.public().to_peer_id());
+    let relayed = relayed
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise.clone())
+        .multiplex(yamux::Config::default())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    // The relay takes every address with a relay in it, and no other; so it stands before the rest.
+    let all = OrTransport::new(relayed, imp::transport(keypair, noise)?).map(|either, _| either.into_inner());
+    Ok(Transports { all: TransportTimeout::new(all, HANDSHAKE).boxed(), relay })
 }
 
 /// The swarm's settings, with this target's way to run a connection.
@@ -39,17 +55,20 @@ pub(crate) fn swarm_config() -> swarm::Config {
 mod imp {
     use std::io;
     use std::net::{IpAddr, TcpListener};
+    use std::num::NonZeroU32;
+    use std::time::Duration;
 
     use libp2p::core::muxing::StreamMuxerBox;
     use libp2p::core::transport::{Boxed, OrTransport};
     use libp2p::core::upgrade::Version;
     use libp2p::identity::Keypair;
     use libp2p::multiaddr::Protocol;
+    use libp2p::swarm::behaviour::toggle::Toggle;
     use libp2p::{
-        Multiaddr, PeerId, Transport, dns, memory_connection_limits, noise, quic, swarm, tcp, websocket, yamux,
+        Multiaddr, PeerId, Transport, dns, memory_connection_limits, noise, quic, relay, swarm, tcp, websocket, yamux,
     };
 
-    use crate::SwarmError;
+    use crate::{Relay, SwarmError};
 
     /// Refuses connections while the process holds too much memory.
     pub(crate) type MemoryGuard = memory_connection_limits::Behaviour;
@@ -60,6 +79,41 @@ mod imp {
 
     pub(crate) fn memory_guard() -> MemoryGuard {
         memory_connection_limits::Behaviour::with_max_percentage(MEMORY)
+    }
+
+    /// Introduces peers to each other, where that is wanted.
+    pub(crate) type RelayServer = Toggle<relay::Behaviour>;
+
+    /// A place lasts so long, and is renewed at half of it.
+    const RESERVED: Duration = Duration::from_secs(3600);
+
+    pub(crate) fn relay_server(local: PeerId, limits: Option<Relay>) -> RelayServer {
+        let server = limits.map(|limits| {
+            let quiet = relay::Config {
+                max_reservations: limits.reservations,
+                // A peer that comes back is often faster than the notice that its old connection is dead.
+                max_reservations_per_peer: 8,
+                reservation_duration: RESERVED,
+                reservation_rate_limiters: Vec::new(),
+                max_circuits: limits.circuits,
+                max_circuits_per_peer: limits.circuits_per_peer,
+                max_circuit_duration: limits.circuit_time,
+                max_circuit_bytes: limits.circuit_bytes,
+                circuit_src_rate_limiters: Vec::new(),
+            };
+            // One peer: a burst of twenty, then one in two seconds. One address, behind which a whole school
+            // may sit: as many as there are places, then a hundred a second.
+            let peer = NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN);
+            let address = u32::try_from(limits.reservations).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+            let (slow, fast) = (Duration::from_secs(2), Duration::from_millis(10));
+            let config = quiet
+                .reservation_rate_per_peer(peer, slow)
+                .reservation_rate_per_ip(address, fast)
+                .circuit_src_per_peer(peer, slow)
+                .circuit_src_per_ip(address, fast);
+            relay::Behaviour::new(local, config)
+        });
+        server.into()
     }
 
     pub(super) fn executor() -> swarm::Config {
@@ -128,12 +182,19 @@ mod imp {
     use libp2p::identity::Keypair;
     use libp2p::{Multiaddr, PeerId, Transport, noise, swarm, websocket_websys, yamux};
 
-    use crate::SwarmError;
+    use crate::{Relay, SwarmError};
 
     /// A page cannot see its own memory; the browser bounds it.
     pub(crate) type MemoryGuard = swarm::dummy::Behaviour;
 
     pub(crate) fn memory_guard() -> MemoryGuard {
+        swarm::dummy::Behaviour
+    }
+
+    /// A page is nobody's relay.
+    pub(crate) type RelayServer = swarm::dummy::Behaviour;
+
+    pub(crate) fn relay_server(_: PeerId, _: Option<Relay>) -> RelayServer {
         swarm::dummy::Behaviour
     }
 

@@ -206,12 +206,8 @@ async fn a_taken_port_is_told_with_what_to_do() {
     let server = peer(1, &[TCP]).await;
     let mut addr = server.listen[0].clone();
     addr.pop();
-    let config = tributary_swarm::Config {
-        secret: [2; 32],
-        agent: String::new(),
-        listen: vec![addr.clone()],
-        limits: Limits::contributor(),
-    };
+    let listen = vec![addr.clone()];
+    let config = tributary_swarm::Config { listen, ..tributary_swarm::Config::contributor([2; 32], "") };
     let Err(error) = tributary_swarm::node(config, Arc::new(MemoryStore::new(1))) else { panic!("the port is taken") };
     let text = error.to_string();
     assert!(text.contains(&addr.to_string()) && text.contains("choose another"), "{text}");

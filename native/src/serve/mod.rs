@@ -24,7 +24,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tributary_swarm::{Event, Events, Limits, Multiaddr};
+use tributary_swarm::{Event, Events, Multiaddr};
 
 use crate::config::Serve;
 use crate::output::Output;
@@ -61,11 +61,10 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     }
     let web = TcpListener::bind(&config.http).await.map_err(|e| http_trouble(&config.http, &e))?;
     let http = web.local_addr().context("the web server has no address")?;
+    let agent = concat!("tributary-serve/", env!("CARGO_PKG_VERSION"));
     let swarm = tributary_swarm::Config {
-        secret: identity.secret(),
-        agent: concat!("tributary-serve/", env!("CARGO_PKG_VERSION")).to_owned(),
         listen: config.listen.clone(),
-        limits: Limits::coordinator(),
+        ..tributary_swarm::Config::coordinator(identity.secret(), agent)
     };
     let (handle, mut events, node) = tributary_swarm::node(swarm, store.clone())?;
     tokio::spawn(node);

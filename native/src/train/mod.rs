@@ -18,7 +18,7 @@ use tributary_protocol::Millis;
 use tributary_protocol::limits::MAX_BLOB;
 use tributary_protocol::message::PeerKind;
 use tributary_protocol::view::Phase;
-use tributary_swarm::{Limits, MemoryStore};
+use tributary_swarm::MemoryStore;
 
 use crate::config::Train;
 use crate::identity;
@@ -54,12 +54,7 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     progress.joining(&found);
     let store = Arc::new(MemoryStore::new(STORE));
     let agent = concat!("tributary/", env!("CARGO_PKG_VERSION")).to_owned();
-    let swarm = tributary_swarm::Config {
-        secret: identity.secret(),
-        agent: agent.clone(),
-        listen: Vec::new(),
-        limits: Limits::contributor(),
-    };
+    let swarm = tributary_swarm::Config::contributor(identity.secret(), &agent);
     let (handle, events, node) = tributary_swarm::node(swarm, store.clone())?;
     tokio::spawn(node);
     let options = Options {

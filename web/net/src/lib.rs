@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use js_sys::Function;
 use tributary_peer::Control;
-use tributary_swarm::{Config, Limits, MemoryStore};
+use tributary_swarm::{Config, MemoryStore};
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -61,12 +61,7 @@ impl Peer {
         let options = options.to_rust()?.into_peer(&address::Page::here()?)?;
         let (trainer, link) = WorkerTrainer::new(worker);
         let store = Arc::new(MemoryStore::new(STORE_BYTES));
-        let config = Config {
-            secret: options.identity.secret(),
-            agent: options.agent.clone(),
-            listen: Vec::new(),
-            limits: Limits::contributor(),
-        };
+        let config = Config::contributor(options.identity.secret(), &options.agent);
         let (handle, events, node) = tributary_swarm::node(config, store.clone())?;
         let (control, mut snapshots, driver) =
             tributary_peer::contributor(options, Tab::new(sleep)?, link, handle, events, store)?;

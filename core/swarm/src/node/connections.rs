@@ -10,8 +10,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures_timer::Delay;
 use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
-use libp2p::{PeerId, Stream, ping};
+use libp2p::{Multiaddr, PeerId, Stream, ping};
+use tributary_protocol::Id;
 
 use super::{Connection, Done, Node, Waiting};
 use crate::behaviour::BehaviourEvent;
@@ -35,7 +37,7 @@ const LAST_LOOK: Duration = Duration::from_secs(4);
 impl Node {
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::NewListenAddr { address, .. } => self.pending.push_back(Event::Listening(address)),
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(&peer_id, connection_id, &endpoint);
             }
@@ -52,6 +54,9 @@ impl Node {
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener has trouble; it goes on");
             }
+            SwarmEvent::ListenerClosed { addresses, reason, .. } if addresses.iter().all(is_introduced) => {
+                tracing::debug!(?reason, "no place at a relay any more, or none to be had");
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::warn!(?addresses, ?reason, "a listener has closed; restart to open it again");
             }
@@ -61,7 +66,24 @@ impl Node {
         }
     }
 
+    fn on_listening(&mut self, address: Multiaddr) {
+        if is_introduced(&address) {
+            tracing::debug!(%address, "has a place at a relay");
+            return;
+        }
+        if self.is_relay {
+            // A relay tells its addresses to whoever takes a place.
+            self.swarm.add_external_address(address.clone());
+        }
+        self.pending.push_back(Event::Listening(address));
+    }
+
     fn on_established(&mut self, peer_id: &PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        if is_relayed(endpoint) {
+            // For introductions only: neither frames nor blobs go over a relay.
+            self.dial_failed(id, || "it was reached over a relay, which carries introductions only".to_owned());
+            return;
+        }
         let Some(peer) = crate::id(peer_id) else {
             self.swarm.close_connection(id);
             return;
@@ -187,17 +209,42 @@ impl Node {
         }
     }
 
+    /// Takes a place at the relay that a peer may be. Most peers are none, which harms nothing.
+    fn reserve(&mut self, peer: Id, addr: Multiaddr) {
+        let named = crate::peer_id(peer).and_then(|peer| addr.with_p2p(peer).ok());
+        let Some(relay) = named.map(|addr| addr.with(Protocol::P2pCircuit)) else { return };
+        if let Err(error) = self.swarm.listen_on(relay) {
+            tracing::debug!(%peer, %error, "cannot ask for a place at its relay");
+        }
+    }
+
     pub(super) fn start(&mut self, id: ConnectionId, stream: Stream) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let link = Arc::<Link>::default();
         let (peer, meter) = (connection.peer, connection.meter.clone());
         let connected = Event::Connected { peer, addr: connection.addr.clone() };
         connection.link = Some(link.clone());
+        let may_introduce = self.links && connection.dialled && !is_introduced(&connection.addr);
+        let relay = connection.addr.clone();
+        if may_introduce {
+            self.reserve(peer, relay);
+        }
         self.live.insert(peer, id);
         self.shared.link(peer, link.clone());
         let session = Session::new(peer, stream, link, meter, self.events.clone(), connected);
         self.task(session.map(move |tail| Done::Ended(id, tail)));
     }
+}
+
+/// Whether an address leads over a relay, be it only for the introduction.
+fn is_introduced(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// Whether what is sent on a connection goes over a relay.
+fn is_relayed(endpoint: &ConnectedPoint) -> bool {
+    let (ConnectedPoint::Dialer { address: addr, .. } | ConnectedPoint::Listener { local_addr: addr, .. }) = endpoint;
+    is_introduced(addr) && !addr.iter().any(|part| part == Protocol::WebRTC)
 }
 
 /// A failed dial in words for people: what went wrong, without the layers in between.

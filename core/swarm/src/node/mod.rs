@@ -73,6 +73,10 @@ enum Done {
 
 struct Node {
     swarm: Swarm<Behaviour>,
+    /// Whether it introduces others.
+    is_relay: bool,
+    /// Whether it wants to be introduced.
+    links: bool,
     shared: Arc<Shared>,
     store: Arc<dyn BlobStore>,
     lists: Arc<Lists>,
@@ -102,10 +106,10 @@ pub fn node(
     store: Arc<dyn BlobStore>,
 ) -> Result<(Handle, Events, impl Future<Output = ()> + Send + 'static), SwarmError> {
     let keypair = Keypair::ed25519_from_bytes(config.secret).map_err(|_| SwarmError::Secret)?;
-    let transport = transport::transport(&keypair)?;
-    let behaviour = Behaviour::new(&config, &keypair);
+    let transports = transport::transports(&keypair)?;
+    let behaviour = Behaviour::new(&config, &keypair, transports.relay);
     let local = keypair.public().to_peer_id();
-    let mut swarm = Swarm::new(transport, behaviour, local, transport::swarm_config());
+    let mut swarm = Swarm::new(transports.all, behaviour, local, transport::swarm_config());
     for addr in &config.listen {
         let refused = |why| SwarmError::Listen { addr: addr.clone(), why };
         transport::is_free(addr).map_err(|error| refused(error.to_string()))?;
@@ -115,6 +119,8 @@ pub fn node(
     let shared = Arc::new(Shared::default());
     let node = Node {
         swarm,
+        is_relay: config.relay.is_some(),
+        links: config.links,
         shared: shared.clone(),
         store,
         lists: Arc::default(),

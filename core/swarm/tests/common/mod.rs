@@ -31,15 +31,16 @@ pub(crate) fn name(seed: u8) -> Id {
 
 /// A node that listens on these addresses, once it does.
 pub(crate) async fn peer_with(seed: u8, listen: &[&str], store: Arc<dyn BlobStore>, limits: Limits) -> Peer {
-    let config = Config {
-        secret: [seed; 32],
-        agent: "test".into(),
-        listen: listen.iter().map(|addr| addr.parse().unwrap()).collect(),
-        limits,
-    };
+    let listen = listen.iter().map(|addr| addr.parse().unwrap()).collect();
+    peer_of(Config { listen, limits, ..Config::contributor([seed; 32], "test") }, store).await
+}
+
+/// A node of this configuration, once it listens.
+pub(crate) async fn peer_of(config: Config, store: Arc<dyn BlobStore>) -> Peer {
+    let (id, listen) = (Identity::from_secret(config.secret).id(), config.listen.len());
     let (handle, events, run) = node(config, store).unwrap();
-    let mut peer = Peer { id: name(seed), handle, events, task: tokio::spawn(run), listen: Vec::new() };
-    while peer.listen.len() < listen.len() {
+    let mut peer = Peer { id, handle, events, task: tokio::spawn(run), listen: Vec::new() };
+    while peer.listen.len() < listen {
         match peer.next().await {
             Event::Listening(addr) => peer.listen.push(addr.with_p2p(peer_id(peer.id)).unwrap()),
             other => panic!("{other:?} before listening"),
