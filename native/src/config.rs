@@ -4,11 +4,12 @@
 use std::fs;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use tributary_protocol::job::DeviceChoice;
-use tributary_swarm::Multiaddr;
+use tributary_swarm::{Multiaddr, Relay};
 
 use crate::cli::{ServeArgs, TrainArgs};
 use crate::files;
@@ -42,6 +43,36 @@ struct ServeFile {
     announce: Vec<String>,
     www: Option<PathBuf>,
     device: Option<DeviceChoice>,
+    relay: RelayFile,
+}
+
+/// The [serve.relay] table: how many introductions the coordinator carries between peers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RelayFile {
+    /// Peers that can be reached at a time.
+    reservations: Option<usize>,
+    /// Introductions under way at a time.
+    circuits: Option<usize>,
+    /// Those of one peer.
+    circuits_per_peer: Option<usize>,
+    /// Of one introduction, each way.
+    circuit_bytes: Option<u64>,
+    /// How long one may take.
+    circuit_seconds: Option<u32>,
+}
+
+impl RelayFile {
+    fn limits(self) -> Relay {
+        let usual = Relay::default();
+        Relay {
+            reservations: self.reservations.unwrap_or(usual.reservations),
+            circuits: self.circuits.unwrap_or(usual.circuits),
+            circuits_per_peer: self.circuits_per_peer.unwrap_or(usual.circuits_per_peer),
+            circuit_bytes: self.circuit_bytes.unwrap_or(usual.circuit_bytes),
+            circuit_time: self.circuit_seconds.map_or(usual.circuit_time, |s| Duration::from_secs(s.into())),
+        }
+    }
 }
 
 /// The [train] table.
@@ -73,6 +104,8 @@ pub(crate) struct Serve {
     pub(crate) www: Option<PathBuf>,
     /// The device of the held-out evaluation.
     pub(crate) device: DeviceChoice,
+    /// How many introductions are carried between peers.
+    pub(crate) relay: Relay,
 }
 
 /// What `tributary train` runs with.
@@ -112,6 +145,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
         announce: multiaddrs(&first_given(args.announce, file.announce), "--announce")?,
         www: www.or_else(usual_www),
         device: args.device.or(file.device).unwrap_or_default(),
+        relay: file.relay.limits(),
     })
 }
 
@@ -175,12 +209,13 @@ mod tests {
     fn flags_stand_above_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.toml");
-        let text =
-            "[serve]\nstate = \"s\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n";
+        let text = "[serve]\nstate = \"s\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n\
+             [serve.relay]\ncircuits = 5\n";
         fs::write(&path, text).unwrap();
         let from_file = serve(ServeArgs::default(), Some(&path)).unwrap();
         assert_eq!((from_file.state, from_file.http.as_str()), (dir.path().join("s"), "127.0.0.1:1"));
         assert_eq!((from_file.listen.len(), from_file.device), (1, DeviceChoice::Cpu));
+        assert_eq!(from_file.relay, Relay { circuits: 5, ..Relay::default() });
         let args = ServeArgs {
             http: Some("127.0.0.1:2".into()),
             state: Some("t".into()),

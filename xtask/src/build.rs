@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::paths::Paths;
-use crate::run::{capture, logged, minutes, say};
+use crate::run::{capture, logged, minutes, say, version};
 use crate::{setup, wasm};
 
 /// What a cold build of burn takes on two cores, three times.
@@ -79,18 +79,54 @@ fn module(paths: &Paths, name: &str, package: &str) -> Result<()> {
     Ok(std::fs::write(stamp, inputs)?)
 }
 
+/// How wasm-opt is called. It refuses what rustc and wasm-bindgen let themselves use and it isn't told of.
+const OPTIMISE: [&str; 8] = [
+    "-Oz",
+    "--enable-bulk-memory",
+    "--enable-nontrapping-float-to-int",
+    "--enable-simd",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// Optimised modules that are kept: both of this checkout, of the last one and of some branch.
+const KEPT: usize = 6;
+
+/// Makes a module small. That takes minutes, so what came of the same bytes before is taken from the cache.
 fn optimise(paths: &Paths, out: &Path, package: &str) -> Result<()> {
     let file = out.join(format!("{}_bg.wasm", package.replace('-', "_")));
-    let smaller = file.with_extension("smaller");
-    let mut opt = paths.command(setup::wasm_opt_path(paths));
-    opt.arg("-Oz");
-    // What rustc and wasm-bindgen let themselves use; wasm-opt refuses what it isn't told of.
-    for feature in ["bulk-memory", "nontrapping-float-to-int", "simd", "sign-ext", "mutable-globals"] {
-        opt.arg(format!("--enable-{feature}"));
+    let cache = paths.cache.join("wasm-opt");
+    std::fs::create_dir_all(&cache)?;
+    let tool = version(paths, &setup::wasm_opt_path(paths).to_string_lossy());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{OPTIMISE:?} {tool:?}").as_bytes());
+    let known = cache.join(hasher.update(&std::fs::read(&file)?).finalize().to_hex().as_str());
+    if known.is_file() {
+        say(format_args!("ok wasm-opt {package} (the same bytes were optimised before)"));
+        // What was used last is kept longest.
+        std::fs::File::open(&known)?.set_modified(std::time::SystemTime::now())?;
+    } else {
+        let smaller = cache.join("new");
+        let mut opt = paths.command(setup::wasm_opt_path(paths));
+        opt.args(OPTIMISE).arg(&file).arg("-o").arg(&smaller);
+        logged(paths, &format!("wasm-opt {package}"), &mut opt, minutes(20))?;
+        std::fs::rename(smaller, &known)?;
     }
-    opt.args(["--enable-reference-types", "--enable-multivalue"]).arg(&file).arg("-o").arg(&smaller);
-    logged(paths, &format!("wasm-opt {package}"), &mut opt, minutes(20))?;
-    Ok(std::fs::rename(smaller, file)?)
+    std::fs::copy(&known, file)?;
+    prune(&cache)
+}
+
+/// Deletes all but the modules that were used last.
+fn prune(cache: &Path) -> Result<()> {
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(cache)? {
+        let entry = entry?;
+        kept.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    kept.sort();
+    kept.iter().rev().skip(KEPT).try_for_each(|(_, path)| Ok(std::fs::remove_file(path)?))
 }
 
 /// A hash over all that goes into a package: its sources, those of the workspace's crates below it, the

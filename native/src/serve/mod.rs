@@ -64,6 +64,7 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     let agent = concat!("tributary-serve/", env!("CARGO_PKG_VERSION"));
     let swarm = tributary_swarm::Config {
         listen: config.listen.clone(),
+        relay: Some(config.relay),
         ..tributary_swarm::Config::coordinator(identity.secret(), agent)
     };
     let (handle, mut events, node) = tributary_swarm::node(swarm, store.clone())?;
