@@ -11,3 +11,6 @@
 
 pub mod backend;
 pub mod direct;
+pub mod frame;
+pub mod stream;
+mod wire;

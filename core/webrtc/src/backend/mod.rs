@@ -4,6 +4,8 @@
 //! data channel messages. Framing, half-closing, signalling and every rule of libp2p stand above it.
 //! Everything here is `Send`: the browser's objects, which live on one thread, are wrapped.
 
+pub mod memory;
+
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -74,6 +76,8 @@ pub enum PeerEvent<C> {
     State(State),
     /// The other side opened a data channel.
     Channel(C),
+    /// The connection was closed from here, and why.
+    Broken(Error),
 }
 
 /// An ICE candidate, the fields of JSEP's `RTCIceCandidateInit`.
