@@ -65,11 +65,11 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// The newest folded round, with a line about it.
+/// The newest round that was folded and measured, with a line about it.
 fn newest_round(rounds: &Value) -> Option<(u64, String)> {
-    let newest = rounds["rounds"].as_array()?.iter().max_by_key(|one| one["round"].as_u64())?;
-    let round = newest["round"].as_u64()?;
-    let heldout = newest["bits_per_byte"].as_f64().map_or("not measured yet".to_owned(), |bpb| format!("{bpb:.3}"));
+    let measured = rounds["rounds"].as_array()?.iter().filter(|one| one["bits_per_byte"].is_f64());
+    let newest = measured.max_by_key(|one| one["round"].as_u64())?;
+    let (round, heldout) = (newest["round"].as_u64()?, newest["bits_per_byte"].as_f64()?);
     let accepted = newest["accepted"].as_array().map_or(0, Vec::len);
-    Some((round, format!("round {round}: {accepted} accepted, held-out bits per byte {heldout}")))
+    Some((round, format!("round {round}: {accepted} accepted, held-out bits per byte {heldout:.3}")))
 }
