@@ -12,5 +12,6 @@
 pub mod backend;
 pub mod direct;
 pub mod frame;
+pub mod muxer;
 pub mod stream;
 mod wire;
