@@ -5,6 +5,8 @@
 //! Everything here is `Send`: the browser's objects, which live on one thread, are wrapped.
 
 pub mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
 
 use std::task::{Context, Poll};
 

@@ -1,0 +1,46 @@
+//! The native backend, on crate `webrtc` with tokio.
+//!
+//! Enters: descriptions, candidates and messages. Leaves: the same, and the connection's states. Refuses: more
+//! than [`CHANNELS`] channels at a time, more than [`RECEIVE_BUFFER`] unread bytes, and more than
+//! [`super::EVENTS`] unread events; each closes the connection.
+//!
+//! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `settings` says
+//! which addresses and times ICE works with.
+
+mod channel;
+mod peer;
+mod settings;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+pub use self::channel::Channel;
+pub use self::peer::Peer;
+pub(crate) use self::settings::Setup;
+use super::{Backend, Error, Events, PeerConfig};
+
+/// Data channels of one connection at a time, those included that wait for the other side to close. The muxer
+/// above allows far fewer, so that only a peer that never closes its channels meets this.
+pub const CHANNELS: usize = 1024;
+
+/// Peer connections of this machine's own UDP sockets. Needs a tokio runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Native;
+
+impl Backend for Native {
+    type Peer = Peer;
+
+    fn open(&self, config: PeerConfig) -> BoxFuture<'static, Result<(Peer, Events<Self>), Error>> {
+        async move {
+            match peer::open(Setup::own(&config, true)).await {
+                Ok(open) => Ok(open),
+                // No multicast here, which only costs the candidates that browsers hide behind names.
+                Err(error) => {
+                    tracing::debug!(%error, "no peer connection with multicast DNS, trying without");
+                    peer::open(Setup::own(&config, false)).await
+                }
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,335 @@
+//! One peer connection: made, watched, and closed with everything on it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::channel::mpsc;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, RwLock};
+use webrtc::data_channel::{DataChannel, RTCDataChannelInit, RTCDataChannelState};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+    RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    RTCSessionDescription, StatsSelector,
+};
+
+use super::super::{Candidate, EVENTS, Error, Events, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State};
+use super::channel::{self, Channel, Opener};
+use super::{CHANNELS, Native, Setup};
+
+/// How long closed channels are gathered before they are closed together.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long the last bytes of a channel may take before it is closed all the same.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// The least and the most that new channels wait after some were closed, and how many round trips between.
+const SETTLE: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(1));
+const SETTLE_ROUND_TRIPS: f64 = 3.0;
+
+/// A peer connection of crate `webrtc`.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    shared: Arc<Shared>,
+}
+
+/// What a connection, its channels and its tasks have in common.
+pub(super) struct Shared {
+    /// Where the tasks of this connection run.
+    pub(super) tasks: Handle,
+    /// Takes what happens; gone once the connection is closed.
+    events: Mutex<Option<mpsc::Sender<PeerEvent<Channel>>>>,
+    /// Somebody wants the connection closed.
+    close: Notify,
+    /// Channels that live, those included that are being closed.
+    channels: AtomicUsize,
+    /// Bytes that came and were not read.
+    unread: AtomicUsize,
+    /// Channels to close, since when, and that there are some.
+    retired: Mutex<VecDeque<(Instant, Arc<dyn DataChannel>)>>,
+    retire: Notify,
+    /// Held by whoever opens a channel; alone by whoever closes some.
+    opening: RwLock<()>,
+}
+
+/// Makes a connection and its tasks.
+pub(super) async fn open(setup: Setup) -> Result<(Peer, Events<Native>), Error> {
+    let tasks = Handle::try_current().map_err(|error| Error::Unavailable(error.to_string()))?;
+    let (sender, events) = mpsc::channel(EVENTS);
+    let shared = Arc::new(Shared {
+        tasks: tasks.clone(),
+        events: Mutex::new(Some(sender)),
+        close: Notify::new(),
+        channels: AtomicUsize::new(0),
+        unread: AtomicUsize::new(0),
+        retired: Mutex::default(),
+        retire: Notify::new(),
+        opening: RwLock::new(()),
+    });
+    let mut configuration = RTCConfigurationBuilder::new().with_ice_servers(setup.servers);
+    if let Some(certificate) = setup.certificate {
+        configuration = configuration.with_certificates(vec![certificate]);
+    }
+    let mut builder = PeerConnectionBuilder::new()
+        .with_configuration(configuration.build())
+        .with_setting_engine(setup.settings.build())
+        .with_handler(Arc::new(Handler(shared.clone())))
+        .with_data_channel_send_buffer_limit(SEND_BUFFER)
+        .with_udp_addrs(setup.addresses);
+    if let Some(runtime) = setup.runtime {
+        builder = builder.with_runtime(runtime);
+    }
+    let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await.map_err(other)?);
+    tasks.spawn(supervise(connection.clone(), shared.clone()));
+    Ok((Peer { connection, shared }, events))
+}
+
+impl Peer {
+    async fn set_local(connection: &dyn PeerConnection, description: RTCSessionDescription) -> Result<String, Error> {
+        connection.set_local_description(description).await.map_err(other)?;
+        let set = connection.local_description().await;
+        set.map(|description| description.sdp).ok_or(Error::Closed)
+    }
+}
+
+impl super::super::Peer for Peer {
+    type Channel = Channel;
+
+    fn offer(&self) -> BoxFuture<'static, Result<String, Error>> {
+        let connection = self.connection.clone();
+        async move {
+            let offer = connection.create_offer(None).await.map_err(other)?;
+            Self::set_local(&*connection, offer).await
+        }
+        .boxed()
+    }
+
+    fn answer(&self, offer: String) -> BoxFuture<'static, Result<String, Error>> {
+        let connection = self.connection.clone();
+        async move {
+            let offer = RTCSessionDescription::offer(offer).map_err(description)?;
+            connection.set_remote_description(offer).await.map_err(description)?;
+            let answer = connection.create_answer(None).await.map_err(description)?;
+            Self::set_local(&*connection, answer).await
+        }
+        .boxed()
+    }
+
+    fn accept(&self, answer: String) -> BoxFuture<'static, Result<(), Error>> {
+        let connection = self.connection.clone();
+        async move {
+            let answer = RTCSessionDescription::answer(answer).map_err(description)?;
+            connection.set_remote_description(answer).await.map_err(description)
+        }
+        .boxed()
+    }
+
+    fn add_candidate(&self, candidate: Candidate) -> BoxFuture<'static, Result<(), Error>> {
+        let connection = self.connection.clone();
+        async move {
+            // Data channels go over UDP here. A candidate for TCP would have us connect wherever it says.
+            let udp = candidate.candidate.split_whitespace().nth(2);
+            if !udp.is_some_and(|transport| transport.eq_ignore_ascii_case("udp")) {
+                return Ok(());
+            }
+            let candidate = RTCIceCandidateInit {
+                candidate: candidate.candidate,
+                sdp_mid: candidate.sdp_mid,
+                sdp_mline_index: candidate.sdp_m_line_index,
+                username_fragment: candidate.username_fragment,
+                url: None,
+            };
+            connection.add_ice_candidate(candidate).await.map_err(description)
+        }
+        .boxed()
+    }
+
+    fn channel(&self, label: &str, id: Option<u16>) -> BoxFuture<'static, Result<Channel, Error>> {
+        let (connection, shared, label) = (self.connection.clone(), self.shared.clone(), label.to_owned());
+        async move {
+            let place = shared.take_place().ok_or_else(|| {
+                Error::Other(format!("{CHANNELS} data channels are open on this connection already"))
+            })?;
+            let options = RTCDataChannelInit { negotiated: id, ..Default::default() };
+            let opening = shared.opening.read().await;
+            let made = connection.create_data_channel(&label, Some(options)).await.map_err(other)?;
+            drop(opening);
+            // A negotiated channel on a connection that is up opens without telling so.
+            let open = made.ready_state().await == Ok(RTCDataChannelState::Open);
+            let opener = if id.is_some() { Opener::Both } else { Opener::Us };
+            Ok(channel::start(made, place, opener, open))
+        }
+        .boxed()
+    }
+
+    fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// One channel's place among [`CHANNELS`], given back when dropped.
+pub(super) struct Place(pub(super) Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.channels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Closes the connection, soon.
+    pub(super) fn close(&self) {
+        self.close.notify_one();
+    }
+
+    /// Closes the connection because of what the other side does.
+    pub(super) fn refuse(&self, flood: &'static str) {
+        tracing::debug!("closing a peer connection: the other side sent more than it may: {flood}");
+        if let Some(events) = lock(&self.events).as_mut() {
+            // When even this finds no room, the reader learns of the end from the end of the events.
+            let _ = events.try_send(PeerEvent::Broken(Error::Flood(flood)));
+        }
+        self.close();
+    }
+
+    /// Counts bytes that came; false if they are too many.
+    pub(super) fn received(&self, bytes: usize) -> bool {
+        self.unread.fetch_add(bytes, Ordering::Relaxed) + bytes <= RECEIVE_BUFFER
+    }
+
+    /// Counts bytes that were read or thrown away.
+    pub(super) fn read(&self, bytes: usize) {
+        self.unread.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Closes a channel that both sides are done with.
+    pub(super) fn retire(&self, channel: Arc<dyn DataChannel>) {
+        lock(&self.retired).push_back((Instant::now(), channel));
+        self.retire.notify_one();
+    }
+
+    fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place(self.clone());
+        (self.channels.fetch_add(1, Ordering::Relaxed) < CHANNELS).then_some(place)
+    }
+
+    fn emit(&self, event: PeerEvent<Channel>) {
+        let full = lock(&self.events).as_mut().is_some_and(|events| events.try_send(event).is_err());
+        if full {
+            self.refuse("channels and candidates that nobody took");
+        }
+    }
+}
+
+struct Handler(Arc<Shared>);
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(candidate) = event.candidate.to_json() {
+            self.0.emit(PeerEvent::Candidate(Candidate {
+                candidate: candidate.candidate,
+                sdp_mid: candidate.sdp_mid,
+                sdp_m_line_index: candidate.sdp_mline_index,
+                username_fragment: candidate.username_fragment,
+            }));
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.0.emit(PeerEvent::Candidate(Candidate::default()));
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let state = match state {
+            RTCPeerConnectionState::Connected => State::Connected,
+            RTCPeerConnectionState::Disconnected => State::Disconnected,
+            RTCPeerConnectionState::Failed => State::Failed,
+            RTCPeerConnectionState::Closed => return self.0.close(),
+            _ => State::Connecting,
+        };
+        self.0.emit(PeerEvent::State(state));
+        if state == State::Failed {
+            self.0.close();
+        }
+    }
+
+    async fn on_data_channel(&self, made: Arc<dyn DataChannel>) {
+        match self.0.take_place() {
+            Some(place) => self.0.emit(PeerEvent::Channel(channel::start(made, place, Opener::Them, true))),
+            None => self.0.refuse("data channels that it does not close"),
+        }
+    }
+}
+
+/// Closes channels and, in the end, the connection.
+async fn supervise(connection: Arc<dyn PeerConnection>, shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.close.notified() => break,
+            () = shared.retire.notified() => {}
+        }
+        tokio::select! {
+            () = shared.close.notified() => break,
+            () = close_retired(&*connection, &shared) => {}
+        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing a peer connection");
+    }
+    shared.emit(PeerEvent::State(State::Closed));
+    lock(&shared.events).take();
+    lock(&shared.retired).clear();
+}
+
+/// Closes the channels that are done.
+///
+/// The crate gives a stream's id out again at once, but the other side has not reset it then, and would reset
+/// the new channel instead. So channels are closed together, and for a few round trips none is opened.
+async fn close_retired(connection: &dyn PeerConnection, shared: &Shared) {
+    tokio::time::sleep(GATHER).await;
+    let settle = settle(connection).await;
+    let _alone = shared.opening.write().await;
+    let retired = std::mem::take(&mut *lock(&shared.retired));
+    for (since, channel) in retired {
+        let unsent = channel.outstanding_bytes().await.unwrap_or(0) > 0;
+        if unsent && since.elapsed() < LINGER {
+            lock(&shared.retired).push_back((since, channel));
+            shared.retire.notify_one();
+        } else if let Err(error) = channel.close().await {
+            tracing::trace!(%error, "the other side closed it first");
+        }
+    }
+    tokio::time::sleep(settle).await;
+}
+
+/// How long the other side needs to have reset its half of what we close now.
+async fn settle(connection: &dyn PeerConnection) -> Duration {
+    let stats = connection.get_stats(Instant::now(), StatsSelector::None).await;
+    let trip = stats.candidate_pairs().map(|pair| pair.current_round_trip_time).fold(0.0, f64::max);
+    Duration::from_secs_f64(trip * SETTLE_ROUND_TRIPS).clamp(SETTLE.0, SETTLE.1)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn other(error: webrtc::error::Error) -> Error {
+    Error::Other(error.to_string())
+}
+
+fn description(error: webrtc::error::Error) -> Error {
+    Error::Description(error.to_string())
+}

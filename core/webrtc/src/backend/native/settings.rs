@@ -1,0 +1,86 @@
+//! With which addresses, certificates and times a peer connection works.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
+use webrtc::peer_connection::{RTCCertificate, RTCIceServer, SettingEngineBuilder};
+use webrtc::runtime::Runtime;
+
+use super::super::PeerConfig;
+
+/// The most that one message may hold: a frame of libp2p's, prefix included.
+const MESSAGE: u32 = 16 * 1024;
+
+/// Silence after which a connection counts as disconnected, which may pass.
+const DISCONNECTED: Duration = Duration::from_secs(5);
+
+/// What it then takes until it has failed: a change of network gets half a minute in all.
+const FAILED: Duration = Duration::from_secs(25);
+
+/// How often an idle path is checked: twice within [`DISCONNECTED`].
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long the other side may take to confirm a channel.
+const CONFIRM: Duration = Duration::from_secs(10);
+
+/// What a peer connection is made of.
+pub(crate) struct Setup {
+    /// Everything that has a default.
+    pub(crate) settings: SettingEngineBuilder,
+    /// Addresses to bind; an unspecified one stands for every interface's.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// STUN servers.
+    pub(crate) servers: Vec<RTCIceServer>,
+    /// Ours, or one made for this connection.
+    pub(crate) certificate: Option<RTCCertificate>,
+    /// Where sockets come from, if not from the system.
+    pub(crate) runtime: Option<Arc<dyn Runtime>>,
+}
+
+impl Setup {
+    /// A connection with sockets of its own on every interface, loopback included: a tab and a native peer
+    /// of one machine meet there when it is off the net. With `names`, candidates behind multicast DNS names
+    /// are looked up.
+    pub(crate) fn own(config: &PeerConfig, names: bool) -> Self {
+        let names = if names { MulticastDnsMode::QueryOnly } else { MulticastDnsMode::Disabled };
+        let mut addresses = vec![any(Ipv4Addr::UNSPECIFIED), any(Ipv4Addr::LOCALHOST)];
+        if has_ipv6() {
+            addresses.push(any(Ipv6Addr::UNSPECIFIED));
+        }
+        Self {
+            settings: common().with_multicast_dns_mode(names),
+            addresses,
+            servers: config
+                .stun
+                .iter()
+                .map(|url| RTCIceServer { urls: vec![url.clone()], ..Default::default() })
+                .collect(),
+            certificate: None,
+            runtime: None,
+        }
+    }
+}
+
+/// What holds for every connection.
+fn common() -> SettingEngineBuilder {
+    SettingEngineBuilder::new()
+        .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEP_ALIVE))
+        .with_include_loopback_candidate(true)
+        .with_dcep_handshake_timeout(Some(CONFIRM))
+        .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE))
+}
+
+fn any(ip: impl Into<std::net::IpAddr>) -> SocketAddr {
+    SocketAddr::new(ip.into(), 0)
+}
+
+/// Whether there is a way out over IPv6. Connecting a UDP socket sends nothing; the address is one that
+/// RFC 3849 keeps for documentation.
+fn has_ipv6() -> bool {
+    UdpSocket::bind(any(Ipv6Addr::UNSPECIFIED))
+        .and_then(|socket| socket.connect((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9)))
+        .is_ok()
+}
