@@ -15,7 +15,7 @@ const MOST_LINES: usize = 500;
 const LONG: [(&str, &str); 0] = [];
 
 /// Our crates, and which of our crates each may use.
-const USES: [(&str, &[&str]); 11] = [
+const USES: [(&str, &[&str]); 12] = [
     ("tributary-ledger", &[]),
     ("tributary-protocol", &["tributary-ledger"]),
     ("tributary-trainer", &["tributary-protocol"]),
@@ -29,6 +29,7 @@ const USES: [(&str, &[&str]); 11] = [
     ("tributary-web-net", &["tributary-peer", "tributary-protocol", "tributary-swarm"]),
     ("tributary-web-trainer", &["tributary-protocol", "tributary-trainer"]),
     ("tributary-tests", &["tributary-ledger", "tributary-protocol"]),
+    ("tributary-tests-webrtc", &["tributary-webrtc"]),
     ("xtask", &[]),
 ];
 
@@ -54,12 +55,14 @@ const UNREACHABLE: [(&str, &[&str]); 7] = [
 ];
 
 /// Where `cfg` may ask for the target: the platform seams, and a test that runs on both.
-const PLATFORM: [&str; 7] = [
+const PLATFORM: [&str; 8] = [
     "core/protocol/tests/parity.rs",
     "core/swarm/src/transport",
     "core/trainer/src/device",
     "core/webrtc/",
     "native/",
+    // A peer for both targets.
+    "tests/webrtc/",
     "web/",
     // Which file name a program has on Windows.
     "xtask/",
