@@ -4,6 +4,8 @@
 //! data channel messages. Framing, half-closing, signalling and every rule of libp2p stand above it.
 //! Everything here is `Send`: the browser's objects, which live on one thread, are wrapped.
 
+#[cfg(target_arch = "wasm32")]
+pub mod browser;
 pub mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

@@ -9,6 +9,7 @@
 //!
 //! Source: libp2p/specs, webrtc/webrtc-direct.md, "Browser to public Server v2".
 
+pub mod dial;
 pub mod fingerprint;
 pub mod noise;
 pub mod sdp;
@@ -99,9 +100,6 @@ pub enum Error {
     /// It took too long.
     #[error("the other side did not answer in time")]
     TimedOut,
-    /// This side can only dial.
-    #[error("this side cannot listen on /webrtc-direct")]
-    DialOnly,
 }
 
 #[cfg(test)]
