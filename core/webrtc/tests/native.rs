@@ -11,11 +11,9 @@ use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tributary_webrtc::backend::native::{Channel, Native, Peer};
-use tributary_webrtc::backend::{
-    Backend as _, Channel as _, Error, Peer as _, PeerConfig, PeerEvent, State,
-};
+use tributary_webrtc::backend::{Backend as _, Channel as _, Error, Peer as _, PeerConfig, PeerEvent, State};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 const MESSAGE: usize = 16 * 1024;
 
 /// One side: its connection, the channels that came, its states.
@@ -201,23 +199,23 @@ async fn a_channel_that_is_never_read_makes_its_sender_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_channels_that_are_never_read_close_the_connection() {
     let (a, mut b) = connected().await;
-    let mut kept = Vec::new();
     let flood = async {
+        let mut kept = Vec::new();
         for _ in 0..8 {
             let mut ours = open(&a).await;
-            for n in 0.. {
-                // A sender that waits has filled this one.
-                match timeout(Duration::from_millis(500), send(&mut ours, message(n))).await {
-                    Ok(Ok(())) if n < 250 => {}
-                    Ok(Err(_)) => return,
-                    _ => break,
+            for n in 0..250 {
+                if send(&mut ours, message(n)).await.is_err() {
+                    break;
                 }
             }
-            kept.push((ours, b.accept().await));
+            kept.push(ours);
         }
+        std::future::pending::<()>().await;
     };
-    timeout(PATIENCE, flood).await.unwrap();
-    b.reaches(Err(Error::Flood("data that nobody read"))).await;
+    tokio::select! {
+        () = flood => {}
+        () = b.reaches(Err(Error::Flood("data that nobody read"))) => {}
+    }
     b.reaches(Ok(State::Closed)).await;
 }
 

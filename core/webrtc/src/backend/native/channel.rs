@@ -222,7 +222,10 @@ impl Shared {
 
     /// Waits until this channel may hold more.
     async fn room(&self) {
-        while { let state = lock(&self.state); state.unread >= UNREAD && !state.closing } {
+        while {
+            let state = lock(&self.state);
+            state.unread >= UNREAD && !state.closing
+        } {
             self.reading.notified().await;
         }
     }

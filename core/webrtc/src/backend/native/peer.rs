@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
+use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock};
 use webrtc::data_channel::{DataChannel, RTCDataChannelInit, RTCDataChannelState};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
-    RTCSessionDescription, StatsSelector,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceCandidateInit,
+    RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
 };
 
 use super::super::{Candidate, EVENTS, Error, Events, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State};
@@ -23,6 +23,9 @@ use super::{CHANNELS, Native, Setup};
 
 /// How long closed channels are gathered before they are closed together.
 const GATHER: Duration = Duration::from_millis(200);
+
+/// How often to ask whether the other side has closed the connection, which the crate doesn't tell.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How long the last bytes of a channel may take before it is closed all the same.
 const LINGER: Duration = Duration::from_secs(30);
@@ -151,9 +154,9 @@ impl super::super::Peer for Peer {
     fn channel(&self, label: &str, id: Option<u16>) -> BoxFuture<'static, Result<Channel, Error>> {
         let (connection, shared, label) = (self.connection.clone(), self.shared.clone(), label.to_owned());
         async move {
-            let place = shared.take_place().ok_or_else(|| {
-                Error::Other(format!("{CHANNELS} data channels are open on this connection already"))
-            })?;
+            let place = shared
+                .take_place()
+                .ok_or_else(|| Error::Other(format!("{CHANNELS} data channels are open on this connection already")))?;
             let options = RTCDataChannelInit { negotiated: id, ..Default::default() };
             let opening = shared.opening.read().await;
             let made = connection.create_data_channel(&label, Some(options)).await.map_err(other)?;
@@ -276,15 +279,20 @@ impl PeerConnectionEventHandler for Handler {
 
 /// Closes channels and, in the end, the connection.
 async fn supervise(connection: Arc<dyn PeerConnection>, shared: Arc<Shared>) {
-    loop {
-        tokio::select! {
-            () = shared.close.notified() => break,
-            () = shared.retire.notified() => {}
+    let work = async {
+        loop {
+            tokio::select! {
+                () = shared.retire.notified() => close_retired(&*connection, &shared).await,
+                () = tokio::time::sleep(WATCH) => {}
+            }
+            if closed_by_peer(&*connection).await {
+                return;
+            }
         }
-        tokio::select! {
-            () = shared.close.notified() => break,
-            () = close_retired(&*connection, &shared) => {}
-        }
+    };
+    tokio::select! {
+        () = shared.close.notified() => {}
+        () = work => {}
     }
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "closing a peer connection");
@@ -313,6 +321,11 @@ async fn close_retired(connection: &dyn PeerConnection, shared: &Shared) {
         }
     }
     tokio::time::sleep(settle).await;
+}
+
+async fn closed_by_peer(connection: &dyn PeerConnection) -> bool {
+    let Some(sctp) = connection.sctp().await else { return false };
+    matches!(sctp.transport().state().await, Ok(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed))
 }
 
 /// How long the other side needs to have reset its half of what we close now.
