@@ -20,6 +20,13 @@ pub(crate) fn script(paths: &Paths, name: &str) -> Result<Command> {
     Ok(node)
 }
 
+/// The same for those that have peers in tabs and natively talk over WebRTC.
+pub(crate) fn webrtc_script(paths: &Paths, name: &str) -> Result<Command> {
+    let mut node = script(paths, name)?;
+    node.arg(paths.webrtc_peer()).arg(paths.webrtc_module());
+    Ok(node)
+}
+
 /// A coordinator for the page's tests.
 pub(crate) fn page_world(paths: &Paths) -> Result<Coordinator> {
     let data = text::import(paths)?;

@@ -55,27 +55,32 @@ pub(crate) fn all_tests(paths: &Paths) -> Result<()> {
 /// The wasm modules and the page around them.
 pub(crate) fn page(paths: &Paths) -> Result<()> {
     for (name, package) in MODULES {
-        module(paths, name, package)?;
+        module(paths, &format!("web/{name}"), package, &paths.root.join("www/src/wasm").join(name))?;
     }
     let mut npm = paths.command("npm");
     logged(paths, "build the page", npm.current_dir(paths.root.join("www")).args(["run", "build"]), minutes(5))
 }
 
-fn module(paths: &Paths, name: &str, package: &str) -> Result<()> {
-    let out = paths.root.join("www/src/wasm").join(name);
+/// The wasm module of the peer that WebRTC is tested with.
+pub(crate) fn webrtc_peer(paths: &Paths) -> Result<()> {
+    module(paths, "tests/webrtc", "tributary-tests-webrtc", &paths.webrtc_module())
+}
+
+/// Builds a wasm module from a folder into another.
+fn module(paths: &Paths, folder: &str, package: &str, out: &Path) -> Result<()> {
     let stamp = out.join("inputs.hash");
     let inputs = inputs(paths, package)?;
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == inputs) {
-        say(format_args!("ok web/{name} (built, nothing in it changed)"));
+        say(format_args!("ok {folder} (built, nothing in it changed)"));
         return Ok(());
     }
     let mut pack = paths.command("wasm-pack");
     // Our own wasm-opt below: wasm-pack would download one.
     pack.args(["--quiet", "build", "--target", "web", "--profile", "web", "--no-opt", "--no-pack", "--out-dir"])
-        .arg(&out);
-    pack.arg(paths.root.join("web").join(name));
-    logged(paths, &format!("build web {name}"), wasm::with_compiler(paths, &mut pack), COLD)?;
-    optimise(paths, &out, package)?;
+        .arg(out);
+    pack.arg(paths.root.join(folder));
+    logged(paths, &format!("build {folder}"), wasm::with_compiler(paths, &mut pack), COLD)?;
+    optimise(paths, out, package)?;
     Ok(std::fs::write(stamp, inputs)?)
 }
 
@@ -91,8 +96,8 @@ const OPTIMISE: [&str; 8] = [
     "--enable-multivalue",
 ];
 
-/// Optimised modules that are kept: both of this checkout, of the last one and of some branch.
-const KEPT: usize = 6;
+/// Optimised modules that are kept: the three of this checkout, of the last one and of some branch.
+const KEPT: usize = 9;
 
 /// Makes a module small. That takes minutes, so what came of the same bytes before is taken from the cache.
 fn optimise(paths: &Paths, out: &Path, package: &str) -> Result<()> {

@@ -53,6 +53,16 @@ impl Paths {
         self.target.join("release/tributary")
     }
 
+    /// The peer that WebRTC is tested with, as a program.
+    pub(crate) fn webrtc_peer(&self) -> PathBuf {
+        self.target.join("release/webrtc-peer")
+    }
+
+    /// The same peer as a wasm module.
+    pub(crate) fn webrtc_module(&self) -> PathBuf {
+        self.work.join("webrtc-peer")
+    }
+
     /// A command that finds set-up's programs first and doesn't inherit what `cargo run` told
     /// xtask about itself: build scripts would take that for their own and rebuild.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {

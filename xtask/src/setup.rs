@@ -43,7 +43,7 @@ pub(crate) fn for_build(paths: &Paths) -> Result<()> {
 pub(crate) fn for_browser(paths: &Paths) -> Result<()> {
     chromium(paths)?;
     node(paths)?;
-    npm_ci(paths, "tests/browser", "what drives the browser in tests, and TensorFlow.js to measure against")
+    npm_ci(paths, "tests/browser", "what drives the browser in tests, js-libp2p and TensorFlow.js to compare with")
 }
 
 /// What it takes to compare numbers with PyTorch and transformers.

@@ -1,4 +1,5 @@
-//! Every test: the workspace's own, those in a browser, sizes, the demo's check and the reference.
+//! Every test: the workspace's own, those in a browser, sizes, WebRTC against others, the demo's check and the
+//! reference.
 //!
 //! Each suite says how many passed and failed; the last line sums them up.
 
@@ -23,7 +24,8 @@ type Counts = (usize, usize);
 type Suite = (&'static str, fn(&Paths) -> Result<Counts>);
 
 /// All, in the order that finds mistakes soonest.
-const SUITES: [Suite; 5] = [("unit", unit), ("wasm", in_wasm), ("sizes", sizes::check), ("page", page), ("demo", demo)];
+const SUITES: [Suite; 6] =
+    [("unit", unit), ("wasm", in_wasm), ("sizes", sizes::check), ("page", page), ("interop", interop), ("demo", demo)];
 
 /// Parts of the first, which can be run alone.
 const PARTS: [Suite; 1] = [("reference", reference)];
@@ -44,6 +46,7 @@ pub(crate) fn run(paths: &Paths, only: Option<&str>, build: bool) -> Result<()> 
     if build {
         build::all_tests(paths)?;
         build::page(paths)?;
+        build::webrtc_peer(paths)?;
     }
     let (mut passed, mut failed) = (0, 0);
     let mut broken = Vec::new();
@@ -124,6 +127,11 @@ fn in_wasm(paths: &Paths) -> Result<Counts> {
 fn page(paths: &Paths) -> Result<Counts> {
     let world = browser::page_world(paths)?;
     counted(browser::script(paths, "page.mjs")?.arg(world.url()), minutes(10))
+}
+
+/// Our WebRTC transport against js-libp2p and itself, in tabs and natively.
+fn interop(paths: &Paths) -> Result<Counts> {
+    counted(&mut browser::webrtc_script(paths, "interop.mjs")?, minutes(40))
 }
 
 /// The demo's check is one test.

@@ -16,6 +16,10 @@ export function rawPeer() {
   let served;
   let room;
 
+  const opened = new Promise((resolve) => {
+    channel.onopen = resolve;
+  });
+
   const gathered = () =>
     new Promise((resolve) => {
       const look = () => connection.iceGatheringState === 'complete' && resolve(connection.localDescription.toJSON());
@@ -75,11 +79,9 @@ export function rawPeer() {
     },
     async accept({ answer }) {
       await connection.setRemoteDescription(answer);
-      await new Promise((resolve) => {
-        if (channel.readyState === 'open') resolve();
-        channel.onopen = () => resolve();
-      });
+      await opened;
     },
+    connected: () => opened.then(() => {}),
     prepare({ bytes }) {
       served = blob(bytes);
       room = new Uint8Array(bytes).fill(1);

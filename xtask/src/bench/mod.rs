@@ -1,6 +1,7 @@
 //! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
 
 mod step;
+mod transport;
 
 use anyhow::{Result, bail};
 
@@ -10,6 +11,7 @@ use crate::paths::Paths;
 pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "step" => step::run(paths, args),
-        _ => bail!("There is no bench {name}. There is: step."),
+        "transport" => transport::run(paths, args),
+        _ => bail!("There is no bench {name}. There are: step, transport."),
     }
 }
