@@ -34,11 +34,14 @@ pub trait Backend: Clone + Send + Sync + Unpin + 'static {
     type Peer: Peer;
 
     /// A peer connection that has not begun, and what will happen to it.
-    fn open(&self, config: PeerConfig) -> BoxFuture<'static, Result<(Self::Peer, Events<Self>), Error>>;
+    fn open(&self, config: PeerConfig) -> Opening<Self>;
 }
 
 /// What happens to a peer connection; ends when the connection is closed for good.
 pub type Events<B> = mpsc::Receiver<PeerEvent<<<B as Backend>::Peer as Peer>::Channel>>;
+
+/// A peer connection in the making.
+pub type Opening<B> = BoxFuture<'static, Result<(<B as Backend>::Peer, Events<B>), Error>>;
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

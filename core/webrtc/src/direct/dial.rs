@@ -90,7 +90,7 @@ async fn connect<B: Backend>(
     let certificates = Certificates { client: local.fingerprint, server };
     let found = noise::client(&identity, certificates, Stream::new(channel)).await?;
     match target.peer {
-        Some(expected) if expected != found => Err(Error::WrongPeer { expected, found }),
+        Some(expected) if expected != found => Err(Error::WrongPeer { expected: expected.into(), found: found.into() }),
         _ => Ok((found, Muxer::new(peer, events).with_waiting(early))),
     }
 }
@@ -111,4 +111,31 @@ async fn connected<B: Backend>(events: &mut Events<B>) -> Result<Vec<<B::Peer as
         }
     }
     Err(backend::Error::Closed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::Transport as _;
+    use libp2p::core::transport::PortUse;
+
+    use super::*;
+    use crate::backend::memory::Memory;
+
+    const HASH: &str = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
+
+    fn check(address: &str, role: Endpoint, expected: bool) {
+        let mut transport = Transport::new(Memory::default(), Keypair::generate_ed25519());
+        let dial = transport.dial(address.parse().unwrap(), DialOpts { role, port_use: PortUse::New });
+        assert_eq!(dial.is_ok(), expected, "{address}");
+        let listen = transport.listen_on(ListenerId::next(), address.parse().unwrap());
+        assert!(matches!(listen, Err(TransportError::MultiaddrNotSupported(_))), "{address}");
+    }
+
+    #[test]
+    fn what_is_left_to_other_transports() {
+        check(&format!("/ip4/192.0.2.1/udp/9/webrtc-direct/certhash/{HASH}"), Endpoint::Dialer, true);
+        check(&format!("/ip4/192.0.2.1/udp/9/webrtc-direct/certhash/{HASH}"), Endpoint::Listener, false);
+        check("/ip4/192.0.2.1/udp/9/webrtc-direct", Endpoint::Dialer, false);
+        check("/ip4/192.0.2.1/udp/9/quic-v1", Endpoint::Dialer, false);
+    }
 }

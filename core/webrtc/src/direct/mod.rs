@@ -90,9 +90,9 @@ pub enum Error {
     #[error("{found} answered where {expected} was dialled; its address is out of date or not its own")]
     WrongPeer {
         /// Who was dialled.
-        expected: PeerId,
+        expected: Box<PeerId>,
         /// Who answered.
-        found: PeerId,
+        found: Box<PeerId>,
     },
     /// ICE or DTLS found no way.
     #[error("no way was found to the other side's UDP port; a firewall may be closed, or it is not running")]

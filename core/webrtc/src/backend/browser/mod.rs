@@ -24,7 +24,7 @@ use web_sys::{
 };
 
 use self::connection::Connection;
-use super::{Candidate, EVENTS, Error, Events, PeerConfig};
+use super::{Candidate, EVENTS, Error, Events, Opening, PeerConfig};
 
 pub use self::channel::Channel;
 
@@ -38,7 +38,7 @@ pub struct Browser;
 impl super::Backend for Browser {
     type Peer = Peer;
 
-    fn open(&self, config: PeerConfig) -> BoxFuture<'static, Result<(Peer, Events<Self>), Error>> {
+    fn open(&self, config: PeerConfig) -> Opening<Self> {
         async move { Peer::open(&config) }.boxed()
     }
 }

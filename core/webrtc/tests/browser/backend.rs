@@ -1,85 +1,18 @@
-//! The browser backend, two peer connections in one page.
-#![cfg(target_arch = "wasm32")]
+//! The browser backend.
 
 use std::future::poll_fn;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{Either, join, select};
+use futures::future::join;
 use futures::{FutureExt, StreamExt};
-use futures_timer::Delay;
-use tributary_webrtc::backend::browser::{Browser, Channel, Peer};
+use tributary_webrtc::backend::browser::Browser;
 use tributary_webrtc::backend::{
-    Backend, Candidate, Channel as _, EVENTS, Error, Events, Peer as _, PeerConfig, PeerEvent, RECEIVE_BUFFER,
-    SEND_BUFFER, State,
+    Backend, Candidate, Channel as _, EVENTS, Error, Peer as _, PeerConfig, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER,
+    State,
 };
-use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-wasm_bindgen_test_configure!(run_in_browser);
-
-/// One message of the libp2p specification.
-const MESSAGE: usize = 16 * 1024;
-
-struct Side {
-    peer: Peer,
-    events: Events<Browser>,
-}
-
-/// Fails the test rather than the whole run when something never comes.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match select(future.boxed_local(), Delay::new(Duration::from_secs(60))).await {
-        Either::Left((done, _)) => done,
-        Either::Right(_) => panic!("after a minute: {what}"),
-    }
-}
-
-async fn open() -> Side {
-    let (peer, events) = Browser.open(PeerConfig::default()).await.expect("a page has WebRTC");
-    Side { peer, events }
-}
-
-/// Two connected peers, and the channel that each has under the negotiated id 0.
-async fn pair() -> ((Side, Channel), (Side, Channel)) {
-    let (mut near, mut far) = (open().await, open().await);
-    let channel = near.peer.channel("", Some(0)).await.expect("a channel");
-    let other = far.peer.channel("", Some(0)).await.expect("a channel");
-    let offer = near.peer.offer().await.expect("an offer");
-    let answer = far.peer.answer(offer).await.expect("an answer");
-    near.peer.accept(answer).await.expect("it is accepted");
-    let up = join(trickle(&mut near.events, &far.peer), trickle(&mut far.events, &near.peer));
-    soon("connected", up).await;
-    ((near, channel), (far, other))
-}
-
-/// Carries candidates over until the side is connected.
-async fn trickle(events: &mut Events<Browser>, other: &Peer) {
-    loop {
-        match events.next().await.expect("not closed") {
-            PeerEvent::Candidate(candidate) => other.add_candidate(candidate).await.expect("a good candidate"),
-            PeerEvent::State(State::Connected) => return,
-            PeerEvent::State(_) => {}
-            PeerEvent::Broken(why) => panic!("{why}"),
-            PeerEvent::Channel(_) => panic!("nobody opened one"),
-        }
-    }
-}
-
-async fn incoming(events: &mut Events<Browser>) -> Channel {
-    loop {
-        if let PeerEvent::Channel(channel) = soon("a channel", events.next()).await.expect("not closed") {
-            return channel;
-        }
-    }
-}
-
-async fn send(channel: &mut Channel, message: Bytes) -> Result<(), Error> {
-    poll_fn(|cx| channel.poll_ready(cx)).await?;
-    channel.send(message)
-}
-
-async fn receive(channel: &mut Channel) -> Option<Result<Bytes, Error>> {
-    soon("a message", poll_fn(|cx| channel.poll_receive(cx))).await
-}
+use crate::pair::{MESSAGE, Side, incoming, open, pair, receive, send, soon};
 
 /// Depends on every byte and its place; quick in an unoptimised build.
 fn digest(sum: u64, message: &[u8]) -> u64 {

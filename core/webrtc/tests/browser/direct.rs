@@ -1,0 +1,24 @@
+//! Dialling `/webrtc-direct` from a page.
+
+use libp2p::Transport as _;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::{DialOpts, PortUse};
+use libp2p::identity::Keypair;
+use tributary_webrtc::backend::browser::Browser;
+use tributary_webrtc::direct::{Error, dial};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::pair::soon;
+
+/// The browser takes the answer that is written in the server's name; nobody listens at the address.
+#[wasm_bindgen_test]
+async fn a_server_that_is_not_there_is_given_up() {
+    let mut transport = dial::Transport::new(Browser, Keypair::generate_ed25519());
+    for host in ["ip4/127.0.0.1", "ip6/::1"] {
+        let address = format!("/{host}/udp/9/webrtc-direct/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g");
+        let opts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+        let dial = transport.dial(address.parse().expect("an address"), opts).expect("one that it dials");
+        let refused = soon("an error", dial).await.err();
+        assert!(matches!(refused, Some(Error::Unreachable | Error::TimedOut)), "{refused:?}");
+    }
+}
