@@ -4,10 +4,10 @@
 //! its end. Refuses: malformed frames, messages over [`MAX_FRAME`](crate::frame::MAX_FRAME), and writing
 //! after the other side said that it stops reading.
 //!
-//! Small writes are gathered into one frame until it is full or flushed. Flushing hands the frame to the
-//! channel and does not wait for the network, so that flushing often costs little; closing does wait. At
-//! most one message is taken from the channel ahead of the reader, so what came and was not read lies with
-//! the backend, which counts it.
+//! Small writes are gathered into one frame until it is full or flushed. Flushing and closing hand what
+//! there is to the channel and do not wait for the network, so that flushing often costs little. At most
+//! one message is taken from the channel ahead of the reader, so what came and was not read lies with the
+//! backend, which counts it.
 
 mod core;
 
