@@ -102,6 +102,9 @@ pub(crate) struct TrainArgs {
     /// Stop after this many credited rounds
     #[arg(long, value_name = "N", env = "TRIBUTARY_ROUNDS", hide_env_values = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rounds: Option<u64>,
+    /// Most that goes up to others in a second, such as 500KB or 2MB; without it there is no limit
+    #[arg(long, value_name = "BYTES", env = "TRIBUTARY_UPLOAD_LIMIT", hide_env_values = true, value_parser = rate)]
+    pub(crate) upload_limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -137,5 +140,42 @@ pub(crate) fn device(name: &str) -> Result<DeviceChoice, String> {
         "gpu" => Ok(DeviceChoice::Gpu),
         "cpu" => Ok(DeviceChoice::Cpu),
         _ => Err("must be auto, gpu or cpu".to_owned()),
+    }
+}
+
+/// Bytes a second, in words such as `500KB`, `2MB` or `1.5 MB`.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    /// The own updates go up under the same limit; with less than this they would miss their round.
+    const LEAST: f64 = 16_000.0;
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, unit) = match lower.strip_suffix("mb") {
+        Some(number) => (number, 1e6),
+        None => (lower.strip_suffix("kb").unwrap_or_default(), 1e3),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number * unit >= LEAST => Ok((number * unit) as u64),
+        Ok(_) => Err("must be at least 16KB".to_owned()),
+        Err(_) => Err("must be a number with KB or MB, such as 500KB or 2MB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_a_unit_and_a_least() {
+        let check = |text: &str, expected: Result<u64, &str>| match (rate(text), expected) {
+            (Err(error), Err(words)) => assert!(error.contains(words), "{text}: {error}"),
+            (got, expected) => assert_eq!(got, expected.map_err(str::to_owned), "{text}"),
+        };
+        check("2MB", Ok(2_000_000));
+        check("1.5 mb", Ok(1_500_000));
+        check("500KB", Ok(500_000));
+        check("15KB", Err("at least"));
+        check("-1MB", Err("at least"));
+        for text in ["", "2", "MB", "2GB", "infMB", "NaN"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tributary_protocol::job::DeviceChoice;
 use tributary_swarm::{Multiaddr, Relay};
 
-use crate::cli::{ServeArgs, TrainArgs};
+use crate::cli::{self, ServeArgs, TrainArgs};
 use crate::files;
 use crate::identity;
 
@@ -83,6 +83,7 @@ struct TrainFile {
     device: Option<DeviceChoice>,
     state: Option<PathBuf>,
     rounds: Option<u64>,
+    upload_limit: Option<String>,
 }
 
 /// What `tributary serve` runs with.
@@ -119,6 +120,8 @@ pub(crate) struct Train {
     pub(crate) state: PathBuf,
     /// Credited rounds after which to stop.
     pub(crate) rounds: Option<u64>,
+    /// Bytes a second that go up to others at most.
+    pub(crate) upload_limit: Option<u64>,
 }
 
 /// The settings of `serve`.
@@ -157,6 +160,7 @@ pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Tr
         Some(state) => state,
         None => identity::default_state()?,
     };
+    let limit = file.upload_limit.map(|text| cli::rate(&text).map_err(|why| anyhow::anyhow!("upload_limit {why}")));
     Ok(Train {
         coordinator: args.coordinator.or(file.coordinator).context(
             "whom to train with? name the coordinator's page, such as: tributary train http://127.0.0.1:8080",
@@ -164,6 +168,7 @@ pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Tr
         device: args.device.or(file.device).unwrap_or_default(),
         state,
         rounds: args.rounds.or(file.rounds),
+        upload_limit: args.upload_limit.or(limit.transpose()?),
     })
 }
 

@@ -130,6 +130,14 @@ impl Desk {
         self.sent.iter().filter_map(verdict).collect()
     }
 
+    /// The newest links that somebody was told.
+    pub fn links(&self, of: &Identity) -> Option<&[Id]> {
+        self.sent.iter().rev().find_map(|(to, message)| match message {
+            ToContributor::Links(peers) if *to == of.id() => Some(&peers[..]),
+            _ => None,
+        })
+    }
+
     /// The newest refusal sent to somebody.
     pub fn refusal(&self, of: &Identity) -> Option<&Refusal> {
         self.sent.iter().rev().find_map(|(to, message)| match message {
@@ -141,7 +149,7 @@ impl Desk {
 
 /// A hello as it should be.
 pub fn hello() -> Hello {
-    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned() }
+    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned(), links: true }
 }
 
 /// The contributors 1, 2, … of a test.

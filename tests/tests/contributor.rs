@@ -30,6 +30,7 @@ impl Bench {
             agent: "test".to_owned(),
             run: None,
             device: DeviceChoice::Cpu,
+            links: true,
             jitter: 7,
         });
         let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1 });
@@ -224,7 +225,7 @@ fn a_coordinator_that_says_nothing_is_left_and_dialled_again() {
 fn a_final_refusal_is_told_and_not_dialled_again() {
     let (ours, yours) = (Hash::of(b"ours"), Hash::of(b"yours"));
     let cases = [
-        (Refusal::Version { ours: 2, yours: PROTOCOL_VERSION }, "update the older"),
+        (Refusal::Version { ours: PROTOCOL_VERSION + 1, yours: PROTOCOL_VERSION }, "update the older"),
         (Refusal::Run { ours, yours }, "check the address"),
         (Refusal::Misbehaved("x".to_owned()), "too many messages"),
     ];

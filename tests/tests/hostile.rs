@@ -7,14 +7,14 @@ use tributary_protocol::contributor::{Config, Contributor, Input as ToMachine, O
 use tributary_protocol::coordinator::{Event, Input};
 use tributary_protocol::job::{Backend, DeviceChoice, DeviceInfo, Progress, Report};
 use tributary_protocol::limits::{
-    CHUNK, MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_REFUSALS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND,
+    CHUNK, MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_LINKS, MAX_REFUSALS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND,
 };
 use tributary_protocol::message::{
     Accepted, BadFrame, Commit, Evaluation, FoldManifest, Hello, Message, Open, PeerKind, Reason, Refusal, Roster,
     RosterPeer, RoundManifest, Status, ToContributor, ToCoordinator, Welcome,
 };
 use tributary_protocol::spec::{RoundRule, UpdateFormat};
-use tributary_protocol::{BlobRef, Hash, Identity, PROTOCOL_VERSION, Signed, update};
+use tributary_protocol::{BlobRef, Hash, Id, Identity, PROTOCOL_VERSION, Signed, update};
 use tributary_tests::desk::{Desk, hello, people};
 use tributary_tests::{Random, tiny_run};
 
@@ -49,6 +49,7 @@ fn frames() -> [Vec<Vec<u8>>; 2] {
         ToContributor::Folded(Signed::new(&desk.identity, &fold)),
         ToContributor::Evaluated(Evaluation { round: 1, bits_per_byte: 2.0 }),
         ToContributor::Roster(Roster { total: 1, peers: vec![line] }),
+        ToContributor::Links(vec![who.id(); MAX_LINKS]),
     ]);
     [to_coordinator.iter().map(Message::encode).collect(), to_contributor.iter().map(Message::encode).collect()]
 }
@@ -115,6 +116,7 @@ fn texts_and_lists_over_their_bound_are_refused() {
         ToContributor::Refused(Refusal::Misbehaved(long.clone())),
         ToContributor::Roster(Roster { total: 1, peers: vec![line(&long)] }),
         ToContributor::Roster(Roster { total: 1, peers: vec![line(""); MAX_ROSTER + 1] }),
+        ToContributor::Links(vec![Id([1; 32]); MAX_LINKS + 1]),
     ] {
         assert!(matches!(ToContributor::decode(&message.encode()), Err(BadFrame::OutOfBounds(_))));
     }
@@ -191,7 +193,7 @@ proptest! {
             let before = desk.sent.len();
             anything_at_the_desk(&mut desk, &people[who], act, &mut random);
             // Nobody can make it say more than a word to everyone at a time.
-            prop_assert!(desk.sent.len() - before <= 6 * people.len() + 2, "{} messages", desk.sent.len() - before);
+            prop_assert!(desk.sent.len() - before <= 7 * people.len() + 2, "{} messages", desk.sent.len() - before);
             prop_assert!(desk.fetches.len() <= 64);
             desk.fetches.truncate(4);
         }
@@ -210,6 +212,7 @@ proptest! {
             agent: "x".repeat(500),
             run: None,
             device: DeviceChoice::Auto,
+            links: true,
             jitter: seed,
         });
         let mut now = 0;

@@ -36,12 +36,21 @@ fn a_round_without_quorum_is_void_and_pays_nothing() {
 
 /// Whatever the network does to frames, blobs and connections.
 fn net() -> impl Strategy<Value = Net> {
-    let rates = (0u32..80, 0u32..120, 0u32..40, 0u32..300);
+    let rates = (0u32..80, 0u32..120, 0u32..40, 0u32..300, 0u32..1000);
     (any::<bool>(), 0u64..200, 1u64..1500, rates).prop_map(|(lawful, least, more, rates)| {
-        let (lost, doubled, breaks, failed_fetches) = rates;
+        let (lost, doubled, breaks, failed_fetches, failed_links) = rates;
         let (lost, doubled) = if lawful { (0, 0) } else { (lost, doubled) };
         let latency_ms = (least, least + more);
-        Net { latency_ms, ordered: lawful, lost, doubled, breaks, failed_fetches, fetch_ms: (20, 20 + more) }
+        Net {
+            latency_ms,
+            ordered: lawful,
+            lost,
+            doubled,
+            breaks,
+            failed_fetches,
+            failed_links,
+            fetch_ms: (20, 20 + more),
+        }
     })
 }
 

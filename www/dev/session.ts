@@ -10,13 +10,16 @@ const moment = new URLSearchParams(location.search).get('fake') ?? 'training';
 const ROUNDS = 41;
 const ME = '12D3KooWQ8bQx5p1vZf3nK6aXw2sYc7RtUeLh9mJ4gBdN7Va1kTs';
 
-class FakeSession implements Pick<Session, 'view' | 'preload' | 'start' | 'finish' | 'stop' | 'dispose'> {
+class FakeSession
+  implements Pick<Session, 'view' | 'preload' | 'start' | 'finish' | 'stop' | 'dispose' | 'limitUpload'>
+{
   readonly view: View = emptyView();
   #timer = 0;
   #began = 0;
 
   constructor(
     _device: string,
+    _uploadLimit: number | undefined,
     private readonly changed: () => void,
   ) {}
 
@@ -55,6 +58,8 @@ class FakeSession implements Pick<Session, 'view' | 'preload' | 'start' | 'finis
     this.view.loading = undefined;
     this.changed();
   }
+
+  limitUpload(): void {}
 
   dispose(): void {
     this.stop();
@@ -121,23 +126,51 @@ function snapshot(since: number): Snapshot {
     }),
     peers: peers(since),
     peers_total: 7,
+    links: { up: 2, wanted: 3, why: 'no way was found between the two networks' },
+    up_per_s: 412_000,
+    down_per_s: 1_730_000,
+    bytes_round_up: 5_240_000,
+    bytes_round_down: 21_600_000,
+    bulk_direct: 310_000_000,
+    bulk_coordinator: 42_000_000,
     notice: moment === 'away' ? 'Training goes on from the weights of round 41.' : undefined,
   };
 }
 
 function peers(since: number): PeerRow[] {
-  const row = (id: string, kind: PeerRow['kind'], device: string, tokens_per_s: number): PeerRow => ({
+  const row = (
+    id: string,
+    kind: PeerRow['kind'],
+    device: string,
+    tokens_per_s: number,
+    path: PeerRow['path'],
+  ): PeerRow => ({
     id,
     kind,
     me: id === ME,
     tokens: Math.round(tokens_per_s * (7 + since / 1000)),
     tokens_per_s,
     device,
+    path,
+    up_per_s: path === 'direct' ? 206_000 : 0,
+    down_per_s: path === 'direct' ? tokens_per_s * 20 : 0,
   });
   return [
-    row(ME, 'tab', 'NVIDIA GeForce RTX 4070', 21_340.5),
-    row('12D3KooWAfkFN3bzbEyqhv1uXxvRXoPyM9nQ4rPqTtC6wZr8Lp2d', 'native', 'AMD Radeon RX 7900 XTX', 88_213),
-    row('12D3KooWHs72kdLqPzXvB5nMw4Rt6Yu8Io9PaSd3FgHj1KlZxCvB', 'tab', 'Apple M3', 14_002),
-    row('12D3KooWMnbVcXzLkJhGfDsApOiUyTrEwQ1234567890abcdefgh', 'tab', 'Processor, one thread', 1_204),
+    row(ME, 'tab', 'NVIDIA GeForce RTX 4070', 21_340.5, 'none'),
+    row(
+      '12D3KooWAfkFN3bzbEyqhv1uXxvRXoPyM9nQ4rPqTtC6wZr8Lp2d',
+      'native',
+      'AMD Radeon RX 7900 XTX',
+      88_213,
+      'direct',
+    ),
+    row('12D3KooWHs72kdLqPzXvB5nMw4Rt6Yu8Io9PaSd3FgHj1KlZxCvB', 'tab', 'Apple M3', 14_002, 'direct'),
+    row(
+      '12D3KooWMnbVcXzLkJhGfDsApOiUyTrEwQ1234567890abcdefgh',
+      'tab',
+      'Processor, one thread',
+      1_204,
+      'coordinator',
+    ),
   ];
 }

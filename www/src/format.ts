@@ -6,6 +6,7 @@ const locale = document.documentElement.lang || 'en';
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 3 });
 const three = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+const upToOne = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 const one = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** 1,234,567 */
@@ -19,6 +20,15 @@ export const loss = (n: number | undefined): string => (n === undefined ? say.no
 
 /** Megabytes with one decimal. */
 export const megabytes = (bytes: number): string => one.format(bytes / 1e6);
+
+/** "0 KB", "12 KB", "3.4 MB", "1.2 GB". */
+export function bytes(n: number): string {
+  if (n < 999_500) return say.kilobytes(whole.format(n / 1e3));
+  return n < 999.95e6 ? say.megabytes(upToOne.format(n / 1e6)) : say.gigabytes(upToOne.format(n / 1e9));
+}
+
+/** The same for each second; nothing moves below half a kilobyte. */
+export const rate = (n: number): string => (n < 500 ? say.none : say.perSecond(bytes(n)));
 
 /** "23 s" or "2 min 05 s". Rounds up, so that it says 0 only when the time is over. */
 export function duration(ms: number): string {

@@ -6,6 +6,7 @@ import { byId, setNote } from './dom.ts';
 import { onlyTab } from './lock.ts';
 import { Session } from './session.ts';
 import { say } from './strings.ts';
+import { uploadChoice } from './upload.ts';
 import { drawLosses } from './view/chart.ts';
 import { drawFigures, drawLink } from './view/figures.ts';
 import { drawPeers, drawRounds } from './view/lists.ts';
@@ -22,7 +23,8 @@ const consentNote = byId('consent-note');
 window.tributary = { snapshot: undefined };
 
 const parameters = new URLSearchParams(location.search);
-const session = new Session(deviceChoice(parameters.get('device')), () => {
+const upload = uploadChoice(byId<HTMLSelectElement>('upload'), (limit) => session.limitUpload(limit));
+const session = new Session(deviceChoice(parameters.get('device')), upload, () => {
   // Many changes in one frame are one drawing; a background tab gets no frames and draws nothing.
   window.tributary.snapshot = session.view.snapshot;
   if (frame === 0) frame = requestAnimationFrame(draw);

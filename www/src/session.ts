@@ -23,8 +23,10 @@ export class Session {
   #abort = new AbortController();
   #net: Promise<typeof Peer> | undefined;
 
+  /** `uploadLimit`: bytes a second for others; nothing: no limit. */
   constructor(
     private readonly device: DeviceChoice,
+    private uploadLimit: number | undefined,
     private readonly changed: () => void,
   ) {}
 
@@ -70,6 +72,12 @@ export class Session {
     this.#peer?.stop();
   }
 
+  /** From now on others may take so many bytes a second; nothing: no limit. */
+  limitUpload(bytesPerSecond: number | undefined): void {
+    this.uploadLimit = bytesPerSecond;
+    this.#peer?.uploadLimit(bytesPerSecond);
+  }
+
   /** Stops now and lets go of worker, device and connections. */
   dispose(): void {
     this.#abort.abort();
@@ -93,7 +101,7 @@ export class Session {
     if (signal.aborted) return worker.terminate();
     this.#worker = worker;
     const peer = new net(
-      { run, secret: me.secret, device: this.device, agent: AGENT },
+      { run, secret: me.secret, device: this.device, agent: AGENT, upload_limit: this.uploadLimit },
       worker,
       sleep,
       (snapshot) => {

@@ -12,9 +12,12 @@ export const page = {
   consentCompute:
     'While it trains, this tab keeps your graphics card or processor busy: expect warmth, fan noise and a faster draining battery.',
   consentNetwork:
-    'What leaves this machine: its network address, which the coordinator and other contributors see, as with any site; a random contributor name kept in this browser; the name of the device that computes; and the computed updates, a few megabytes a round.',
+    'What leaves this machine: its network address, which the coordinator and other contributors see, as with any site; a random contributor name kept in this browser; the name of the device that computes; the computed updates, a few megabytes a round; and parts of the shared model, which this tab passes on to other contributors.',
   consentNothing: 'No account, no files, no other personal data. You can stop at any time.',
   consentLabel: 'I agree that this tab computes for the shared model while I let it run.',
+  uploadLabel: 'Upload for others',
+  uploadHelp:
+    'Other contributors fetch the shared model from this tab too, so that not everything hangs on one computer. This is the most they may take; your own updates count as well.',
   start: 'Start',
   finish: 'Finish round, then stop',
   stop: 'Stop now',
@@ -36,6 +39,9 @@ export const page = {
   round: 'Round',
   peersTitle: 'Contributors',
   peersEmpty: 'Once you have started, everyone who is training with you is listed here.',
+  contributor: 'Contributor',
+  path: 'Connection',
+  data: 'Data',
   roundsTitle: 'Your rounds',
   roundsEmpty: 'Every round you took part in is listed here with its verdict.',
   roundTokens: 'Tokens',
@@ -103,7 +109,33 @@ export const say = {
   me: 'you',
   peersTotal: (shown: string, total: string) =>
     shown === total ? `${total} here` : `${total} here, ${shown} shown`,
+  peerDevice: (kind: string, device: string) => (device ? `${kind}, ${device}` : kind),
   peerSpeed: (speed: string, tokens: string) => `${speed} tokens/s, ${tokens} this round`,
+  path: {
+    direct: 'direct',
+    relayed: 'being connected',
+    coordinator: 'over the coordinator',
+    none: '–',
+  },
+  dataIn: (rate: string) => `in ${rate}`,
+  dataOut: (rate: string) => `out ${rate}`,
+  links: (up: string, wanted: string) => `Direct links: ${up} of ${wanted}`,
+  linksMissing: (why: string) =>
+    `Where no direct link comes up, the coordinator passes everything on, and training is not held up. Last attempt: ${why}.`,
+  traffic: (down: string, up: string) => `Now: ${down} down, ${up} up`,
+  roundBytes: (down: string, up: string) => `This round: ${down} down, ${up} up`,
+  bulk: (direct: string, coordinator: string) =>
+    `Model and text: ${direct} from contributors, ${coordinator} from the coordinator`,
+  kilobytes: (n: string) => `${n}\u00a0KB`,
+  megabytes: (n: string) => `${n}\u00a0MB`,
+  gigabytes: (n: string) => `${n}\u00a0GB`,
+  perSecond: (bytes: string) => `${bytes}/s`,
+  upload: {
+    little: (limit: string) => `Little: ${limit}, for slow or metered lines`,
+    some: (limit: string) => `Some: ${limit}, fine for most homes`,
+    much: (limit: string) => `Much: ${limit}, for fast lines`,
+    all: 'No limit',
+  },
 
   verdict: {
     sent: 'Sent, not judged yet',

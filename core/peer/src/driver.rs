@@ -19,10 +19,14 @@ use tributary_protocol::{BlobRef, Hash, Id, Millis};
 use tributary_swarm::{BlobStore, Event, Events, Handle, Multiaddr};
 
 use crate::latest::Show;
+use crate::links;
 use crate::{Command, Options, Platform};
 
 /// Milliseconds between snapshots while nothing but numbers changes: smooth to the eye, cheap.
 const SHOW_EVERY_MS: Millis = 250;
+
+/// Milliseconds between looks at the traffic: rates that a person can read.
+const TRAFFIC_EVERY_MS: Millis = 1_000;
 
 pub(crate) struct Driver<P: Platform> {
     machine: Contributor,
@@ -36,6 +40,7 @@ pub(crate) struct Driver<P: Platform> {
     store: Arc<dyn BlobStore>,
     show: Show,
     shown: Option<(Millis, Phase, Link)>,
+    measured_at: Millis,
     bad_frames: u32,
 }
 
@@ -56,11 +61,24 @@ impl<P: Platform> Driver<P> {
             agent: options.agent,
             run: options.run,
             device: options.device,
+            links: options.links,
             jitter: platform.random(),
         });
         let address = options.coordinator;
-        let (waiting, shown) = (VecDeque::new(), None);
-        Self { machine, coordinator, address, platform, jobs, waiting, handle, store, show, shown, bad_frames: 0 }
+        Self {
+            machine,
+            coordinator,
+            address,
+            platform,
+            jobs,
+            waiting: VecDeque::new(),
+            handle,
+            store,
+            show,
+            shown: None,
+            measured_at: 0,
+            bad_frames: 0,
+        }
     }
 
     pub(crate) async fn run(
@@ -78,6 +96,7 @@ impl<P: Platform> Driver<P> {
             for blob in self.act() {
                 fetches.push(fetch(self.handle.clone(), self.store.clone(), self.coordinator, blob));
             }
+            self.measure_if_due();
             self.show_if_due();
             self.set_timer(&mut timer);
             let mut next_fetch = if fetches.is_empty() { None } else { Some(&mut fetches) };
@@ -86,6 +105,7 @@ impl<P: Platform> Driver<P> {
                     Some(Command::Start) => self.input(Input::Start),
                     Some(Command::Finish) => self.input(Input::Finish),
                     Some(Command::Stop) => self.input(Input::Stop),
+                    Some(Command::UploadLimit(_)) => {}
                     Some(Command::Quit) | None => {
                         self.input(Input::Stop);
                         self.act();
@@ -121,7 +141,10 @@ impl<P: Platform> Driver<P> {
                 self.input(Input::Connected);
             }
             Event::Disconnected { peer, why } if peer == self.coordinator => self.input(Input::Disconnected { why }),
-            Event::DialFailed { why, .. } => self.input(Input::Disconnected { why }),
+            Event::DialFailed { addr, why } => match tributary_swarm::id_of(&addr) {
+                Some(peer) if peer != self.coordinator => self.input(Input::Unlinked { peer, why }),
+                _ => self.input(Input::Disconnected { why }),
+            },
             Event::Frame { peer, frame } if peer == self.coordinator => match ToContributor::decode(&frame) {
                 Ok(message) => self.input(Input::Message(message)),
                 Err(why) => {
@@ -134,7 +157,9 @@ impl<P: Platform> Driver<P> {
             },
             // Only the coordinator is talked to on a control stream.
             Event::Frame { peer, .. } => self.handle.disconnect(peer),
-            Event::Connected { .. } | Event::Disconnected { .. } | Event::Listening(_) => {}
+            Event::Connected { peer, .. } => self.input(Input::Linked { peer }),
+            Event::Disconnected { peer, why } => self.input(Input::Unlinked { peer, why }),
+            Event::Listening(_) => {}
         }
     }
 
@@ -163,9 +188,23 @@ impl<P: Platform> Driver<P> {
                     }
                 }
                 Output::Job(job) => self.waiting.push_back(job),
+                Output::Link(peer) => {
+                    if let Err(why) = links::dial(&self.handle, &self.address, peer) {
+                        self.input(Input::Unlinked { peer, why });
+                    }
+                }
+                Output::Unlink(peer) => self.handle.disconnect(peer),
             }
         }
         wanted
+    }
+
+    fn measure_if_due(&mut self) {
+        let now = self.platform.now();
+        if now >= self.measured_at + TRAFFIC_EVERY_MS {
+            self.measured_at = now;
+            self.input(Input::Traffic(links::traffic(&self.handle, &self.coordinator)));
+        }
     }
 
     fn show_if_due(&mut self) {
@@ -215,7 +254,8 @@ async fn send_waiting(jobs: &mut mpsc::Sender<Job>, waiting: &mut VecDeque<Job>)
     }
 }
 
-/// A blob from the store, or else from the coordinator.
+/// A blob from the store, or else from linked contributors and, last, the coordinator. It stays in the
+/// store, for those who ask this contributor.
 async fn fetch(handle: Handle, store: Arc<dyn BlobStore>, from: Id, blob: BlobRef) -> (Hash, Result<Bytes, String>) {
     if store.len(&blob.hash) == Some(blob.bytes)
         && let Ok(Some(bytes)) = store.read(&blob.hash, 0..blob.bytes)

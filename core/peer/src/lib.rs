@@ -6,6 +6,7 @@
 
 mod driver;
 mod latest;
+mod links;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ pub struct Options {
     pub device: DeviceChoice,
     /// The run to join; `None`: whichever the coordinator trains.
     pub run: Option<Hash>,
+    /// Whether the node can link with other contributors.
+    pub links: bool,
+    /// Bytes a second that blobs may take of this machine's upload, all peers together; `None`: without a
+    /// limit.
+    pub upload_limit: Option<u64>,
 }
 
 /// The two ends of a trainer, whatever thread or worker it runs on.
@@ -68,6 +74,7 @@ enum Command {
     Start,
     Finish,
     Stop,
+    UploadLimit(Option<u64>),
     Quit,
 }
 
@@ -88,6 +95,11 @@ impl Control {
     /// Stop now.
     pub fn stop(&mut self) {
         self.send(Command::Stop);
+    }
+
+    /// From now on blobs may take so many bytes a second of this machine's upload; `None`: without a limit.
+    pub fn upload_limit(&mut self, bytes_per_second: Option<u64>) {
+        self.send(Command::UploadLimit(bytes_per_second));
     }
 
     /// Stop now and end the driver.

@@ -14,6 +14,7 @@ pub mod fold;
 mod id;
 pub mod job;
 pub mod limits;
+pub mod links;
 pub mod message;
 mod sign;
 pub mod spec;
@@ -25,7 +26,7 @@ pub use id::{Hash, Id, ParseIdError};
 pub use sign::{Identity, SignError, Signable, Signed};
 
 /// The version of everything that crosses a wire. A peer that speaks another is told so.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Milliseconds on the caller's clock. Only differences mean anything here.
 pub type Millis = u64;

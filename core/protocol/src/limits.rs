@@ -34,6 +34,12 @@ pub const MAX_SHARD: u64 = 4 * 1024 * 1024;
 /// Peers listed in a roster: more than a page can show, small enough for one frame.
 pub const MAX_ROSTER: usize = 64;
 
+/// Contributors that one contributor links with: enough that a blob reaches 1,000 contributors in a
+/// handful of hops and that one slow neighbour doesn't matter, few enough that a tab, whose browser
+/// keeps sockets and a transport for each, doesn't notice them. Even, because [`crate::links`] takes
+/// two from each ring.
+pub const MAX_LINKS: usize = 8;
+
 /// Refused frames after which a connection is dropped.
 pub const MAX_REFUSALS: u32 = 8;
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::limits::{MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
+use crate::limits::{MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, PROTOCOL_VERSION, Signed};
@@ -41,6 +41,9 @@ pub struct Hello {
     pub kind: PeerKind,
     /// Program and version, for people.
     pub agent: String,
+    /// Whether it can link with other contributors; one that can't gets everything from the
+    /// coordinator.
+    pub links: bool,
 }
 
 /// What a contributor runs in.
@@ -112,6 +115,9 @@ pub enum ToContributor {
     Evaluated(Evaluation),
     /// Who is here.
     Roster(Roster),
+    /// With whom to link, in place of whom was named before: see [`crate::links`]. At most
+    /// [`MAX_LINKS`]. They are told the same of the receiver; of two the one with the smaller id dials.
+    Links(Vec<Id>),
 }
 
 /// Everything a contributor needs to begin.
@@ -393,6 +399,7 @@ impl Message for ToContributor {
                 }
                 roster.peers.iter().try_for_each(|peer| text(&peer.device))
             }
+            ToContributor::Links(peers) if peers.len() > MAX_LINKS => Err("too many links"),
             _ => Ok(()),
         }
     }

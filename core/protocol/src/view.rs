@@ -41,6 +41,20 @@ pub struct Snapshot {
     pub peers: Vec<PeerRow>,
     /// How many are here in all.
     pub peers_total: u32,
+    /// The direct links to other contributors.
+    pub links: LinksView,
+    /// Bytes sent a second.
+    pub up_per_s: u64,
+    /// Bytes received a second.
+    pub down_per_s: u64,
+    /// Bytes sent since the round began.
+    pub bytes_round_up: u64,
+    /// Bytes received since the round began.
+    pub bytes_round_down: u64,
+    /// Bytes of blobs (models, steps, texts) received from other contributors in this session.
+    pub bulk_direct: u64,
+    /// Bytes of blobs received from the coordinator in this session.
+    pub bulk_coordinator: u64,
     /// The newest message to the person, if one stands.
     pub notice: Option<String>,
 }
@@ -90,6 +104,34 @@ pub enum Link {
         /// What went wrong.
         why: String,
     },
+}
+
+/// The direct links to other contributors.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct LinksView {
+    /// How many of the wanted ones are up.
+    pub up: u32,
+    /// How many the coordinator named.
+    pub wanted: u32,
+    /// Why the newest failure failed, while any is missing.
+    pub why: Option<String>,
+}
+
+/// The way to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum PathView {
+    /// A direct link.
+    Direct,
+    /// A link is being made, and the two are introduced over the coordinator's relay, which carries no
+    /// blobs.
+    Relayed,
+    /// No link; what it makes comes by way of the coordinator.
+    Coordinator,
+    /// None: it is this contributor, or the coordinator is away too.
+    None,
 }
 
 /// The run.
@@ -190,4 +232,10 @@ pub struct PeerRow {
     pub tokens_per_s: f32,
     /// The device, in words.
     pub device: String,
+    /// The way to it.
+    pub path: PathView,
+    /// Bytes sent to it a second.
+    pub up_per_s: u64,
+    /// Bytes received from it a second.
+    pub down_per_s: u64,
 }

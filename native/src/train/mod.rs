@@ -64,6 +64,8 @@ async fn train(config: &Train) -> anyhow::Result<()> {
         agent,
         device: config.device,
         run: found.run,
+        links: true,
+        upload_limit: config.upload_limit,
     };
     let trainer = trainer_thread::start().context("cannot start the trainer's thread")?;
     let (mut control, mut snapshots, driver) =

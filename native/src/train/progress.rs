@@ -182,6 +182,14 @@ fn progress_json(snapshot: &Snapshot) -> Value {
         "loss": snapshot.loss,
         "credits": snapshot.credits,
         "peers": snapshot.peers_total,
+        "links_up": snapshot.links.up,
+        "links_wanted": snapshot.links.wanted,
+        "up_per_s": snapshot.up_per_s,
+        "down_per_s": snapshot.down_per_s,
+        "round_bytes_up": snapshot.bytes_round_up,
+        "round_bytes_down": snapshot.bytes_round_down,
+        "bulk_direct": snapshot.bulk_direct,
+        "bulk_coordinator": snapshot.bulk_coordinator,
     })
 }
 
@@ -240,12 +248,17 @@ fn line(snapshot: &Snapshot) -> String {
     if snapshot.tokens_per_s > 0.0 {
         parts.push(format!("{:.0} tokens/s", snapshot.tokens_per_s));
     }
+    if snapshot.links.wanted > 0 {
+        parts.push(format!("direct links {} of {}", snapshot.links.up, snapshot.links.wanted));
+    }
     parts.push(format!("{} credits", snapshot.credits));
     parts.join(" · ")
 }
 
 #[cfg(test)]
 mod tests {
+    use tributary_protocol::view::LinksView;
+
     use super::*;
 
     fn row(round: u64, verdict: Verdict, state: Option<&str>) -> RoundRow {
@@ -268,6 +281,13 @@ mod tests {
             rounds,
             peers: vec![],
             peers_total: 0,
+            links: LinksView { up: 3, wanted: 5, why: None },
+            up_per_s: 0,
+            down_per_s: 0,
+            bytes_round_up: 0,
+            bytes_round_down: 0,
+            bulk_direct: 0,
+            bulk_coordinator: 0,
             notice: None,
         }
     }
@@ -295,6 +315,7 @@ mod tests {
         assert_eq!(json, json!({"event": "phase", "phase": "preparing", "what": "fetching"}));
         let line = round_line(&row(3, Verdict::Refused { why: "too late".into() }, Some("abcdef0123")), 0);
         assert_eq!(line, "round 3: refused: too late; state abcdef01");
+        assert_eq!(super::line(&snapshot(vec![])), "training · direct links 3 of 5 · 5 credits");
         assert_eq!(round_json(&row(3, Verdict::Credited { credits: 7 }, Some("ab")), 9)["credits"], 7);
     }
 }

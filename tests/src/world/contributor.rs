@@ -35,6 +35,9 @@ pub struct Node {
     wakes_at: Option<Millis>,
     states: BTreeMap<u64, Hash>,
     dials: u32,
+    link_dials: u32,
+    /// What it fetched, for whoever is linked with it.
+    fetched: BTreeMap<Hash, Bytes>,
 }
 
 impl Node {
@@ -73,6 +76,11 @@ impl Node {
         self.dials
     }
 
+    /// Times it dialled another contributor.
+    pub fn link_dials(&self) -> u32 {
+        self.link_dials
+    }
+
     pub(super) fn describe(&self, now: Millis) -> String {
         let snapshot = self.machine.snapshot(now);
         format!("{:?} {:?} {:?} {:?}", snapshot.phase, snapshot.link, snapshot.round, snapshot.notice)
@@ -102,6 +110,8 @@ impl World {
             wakes_at: None,
             states: BTreeMap::new(),
             dials: 0,
+            link_dials: 0,
+            fetched: BTreeMap::new(),
         });
         self.node_input(index, Input::Start);
         index
@@ -115,6 +125,7 @@ impl World {
             agent: "simulated".to_owned(),
             run: None,
             device: DeviceChoice::Cpu,
+            links: true,
             jitter: self.random.bits(),
         });
         let own = own_coordinate(index, self.run.spec.model.params());
@@ -128,6 +139,8 @@ impl World {
         self.nodes[node].life += 1;
         self.nodes[node].hung_up = None;
         self.nodes[node].offered.clear();
+        self.nodes[node].fetched.clear();
+        self.unlink_all(node);
         if let Some(connection) = self.nodes[node].connection.take() {
             self.close(node, connection, "gone");
         }
@@ -201,6 +214,11 @@ impl World {
                     self.at(at, Event::NodeReports { node, life, report });
                 }
             }
+            Output::Link(peer) => {
+                self.nodes[node].link_dials += 1;
+                self.link(node, self.index[&peer]);
+            }
+            Output::Unlink(peer) => self.unlink(node, self.index[&peer]),
         }
     }
 
@@ -228,7 +246,12 @@ impl World {
         }
         let fails = self.random.happens(self.config.net.failed_fetches);
         let online = self.nodes[node].connection.is_some() && self.host.machine.is_some();
-        let found = self.host.blobs.get(&blob.hash).filter(|_| online && !fails).cloned();
+        let host = self.host.blobs.get(&blob.hash).filter(|_| online);
+        let linked = || self.linked(node).find_map(|peer| self.nodes[peer].fetched.get(&blob.hash));
+        let found = host.or_else(linked).filter(|_| !fails).cloned();
+        if let Some(bytes) = &found {
+            self.nodes[node].fetched.insert(blob.hash, bytes.clone());
+        }
         let result = found.ok_or_else(|| "the source is away".to_owned());
         self.node_input(node, Input::Fetched { hash: blob.hash, result });
     }

@@ -8,6 +8,7 @@
 mod audit;
 mod contributor;
 mod coordinator;
+mod links;
 mod network;
 
 use std::cmp::Reverse;
@@ -23,6 +24,7 @@ pub use coordinator::{Crash, Host};
 pub use network::Net;
 
 use crate::{Pace, Random, Run, tiny_run};
+use links::{Pair, Step};
 use network::Wire;
 use tributary_protocol::coordinator::FoldPlan;
 use tributary_protocol::spec::RoundRule;
@@ -75,6 +77,8 @@ pub struct World {
     queue: BinaryHeap<Reverse<Entry>>,
     entries: u64,
     connections: u64,
+    /// The links between contributors that are up, each with a number of its own.
+    links: BTreeMap<Pair, u64>,
     moved_at: Millis,
 }
 
@@ -106,6 +110,7 @@ impl Ord for Entry {
 #[derive(Debug)]
 enum Event {
     Wire(Wire),
+    Link(Step),
     NodeFetched { node: usize, life: u32, blob: BlobRef },
     NodeReports { node: usize, life: u32, report: Report },
     NodeWakes { node: usize, life: u32 },
@@ -137,6 +142,7 @@ impl World {
             queue: BinaryHeap::new(),
             entries: 0,
             connections: 0,
+            links: BTreeMap::new(),
             moved_at: 1_700_000_000_000,
             config: config.clone(),
         };
@@ -197,6 +203,7 @@ impl World {
         self.now = entry.at;
         match entry.event {
             Event::Wire(wire) => self.wire(wire),
+            Event::Link(step) => self.link_step(step),
             Event::NodeFetched { node, life, blob } => self.node_fetched(node, life, blob),
             Event::NodeReports { node, life, report } => self.node_reports(node, life, report),
             Event::NodeWakes { node, life } => self.node_wakes(node, life),

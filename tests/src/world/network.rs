@@ -24,6 +24,8 @@ pub struct Net {
     pub breaks: u32,
     /// Fetches that fail.
     pub failed_fetches: u32,
+    /// Links between contributors that don't come up, and of the others those that break within a minute.
+    pub failed_links: u32,
     /// Milliseconds of a fetch, least and most.
     pub fetch_ms: (Millis, Millis),
 }
@@ -38,13 +40,14 @@ impl Net {
             doubled: 0,
             breaks: 0,
             failed_fetches: 0,
+            failed_links: 0,
             fetch_ms: (20, 400),
         }
     }
 
     /// What real streams do at their worst: they break, and fetches fail.
     pub fn rough() -> Self {
-        Self { breaks: 10, failed_fetches: 100, latency_ms: (10, 800), ..Self::calm() }
+        Self { breaks: 10, failed_fetches: 100, failed_links: 300, latency_ms: (10, 800), ..Self::calm() }
     }
 
     /// Worse than any stream: frames are lost, doubled and overtake each other.

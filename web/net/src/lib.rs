@@ -58,10 +58,11 @@ impl Peer {
         on_snapshot: SnapshotFunction,
     ) -> Result<Peer, JsError> {
         console_error_panic_hook::set_once();
-        let options = options.to_rust()?.into_peer(&address::Page::here()?)?;
+        let options = options.to_rust()?.into_peer(&address::Page::here()?, platform::can_link())?;
         let (trainer, link) = WorkerTrainer::new(worker);
         let store = Arc::new(MemoryStore::new(STORE_BYTES));
         let config = Config::contributor(options.identity.secret(), &options.agent);
+        let config = Config { links: options.links, ..config };
         let (handle, events, node) = tributary_swarm::node(config, store.clone())?;
         let (control, mut snapshots, driver) =
             tributary_peer::contributor(options, Tab::new(sleep)?, link, handle, events, store)?;
@@ -91,6 +92,12 @@ impl Peer {
     /// Stops now.
     pub fn stop(&mut self) {
         self.control.stop();
+    }
+
+    /// From now on at most so many bytes a second go up to others; absent: without a limit.
+    #[wasm_bindgen(js_name = uploadLimit)]
+    pub fn upload_limit(&mut self, bytes_per_second: Option<u32>) {
+        self.control.upload_limit(bytes_per_second.map(u64::from));
     }
 }
 

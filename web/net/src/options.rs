@@ -36,6 +36,8 @@ pub struct PeerOptions {
     pub device: DeviceChoice,
     /// Program and version, for people.
     pub agent: String,
+    /// Bytes a second that may go up from here to others; absent: without a limit.
+    pub upload_limit: Option<u32>,
 }
 
 /// Options that no contributor can be made of.
@@ -59,8 +61,8 @@ pub(crate) enum OptionsError {
 }
 
 impl PeerOptions {
-    /// The driver's options, on this page.
-    pub(crate) fn into_peer(self, page: &Page) -> Result<Options, OptionsError> {
+    /// The driver's options, on this page; `links`: whether its browser can link with others.
+    pub(crate) fn into_peer(self, page: &Page, links: bool) -> Result<Options, OptionsError> {
         if self.run.version != PROTOCOL_VERSION {
             return Err(OptionsError::Version(self.run.version));
         }
@@ -73,6 +75,8 @@ impl PeerOptions {
             agent: self.agent,
             device: self.device,
             run: Some(run),
+            links,
+            upload_limit: self.upload_limit.map(u64::from),
         })
     }
 }
@@ -90,21 +94,22 @@ mod tests {
             peer,
             version: PROTOCOL_VERSION,
         };
-        PeerOptions { run, secret: vec![2; 32], device: DeviceChoice::Auto, agent: "test".into() }
+        let (device, agent) = (DeviceChoice::Auto, "test".into());
+        PeerOptions { run, secret: vec![2; 32], device, agent, upload_limit: Some(1_000_000) }
     }
 
     #[test]
     fn wrong_options_are_refused_in_words() {
         let page = Page { secure: false, host: "localhost".into() };
-        assert_eq!(options().into_peer(&page).unwrap().run, Some(Hash::default()));
+        assert_eq!(options().into_peer(&page, true).unwrap().run, Some(Hash::default()));
         let mut other = options();
         other.run.version = PROTOCOL_VERSION + 1;
-        assert_eq!(other.into_peer(&page).unwrap_err(), OptionsError::Version(PROTOCOL_VERSION + 1));
+        assert_eq!(other.into_peer(&page, true).unwrap_err(), OptionsError::Version(PROTOCOL_VERSION + 1));
         let mut short = options();
         short.secret.pop();
-        assert_eq!(short.into_peer(&page).unwrap_err(), OptionsError::Secret(31));
+        assert_eq!(short.into_peer(&page, true).unwrap_err(), OptionsError::Secret(31));
         let mut odd = options();
         odd.run.run = "zz".into();
-        assert!(matches!(odd.into_peer(&page), Err(OptionsError::Run(_))));
+        assert!(matches!(odd.into_peer(&page, true), Err(OptionsError::Run(_))));
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use js_sys::{Function, Promise};
+use js_sys::{Function, Promise, Reflect};
 use tributary_peer::Platform;
 use tributary_protocol::Millis;
 use wasm_bindgen::prelude::*;
@@ -15,6 +15,12 @@ extern "C" {
     /// does not.
     #[wasm_bindgen(extends = Function, typescript_type = "(ms: number) => Promise<void>")]
     pub type SleepFunction;
+}
+
+/// Whether this browser connects pages with each other. Some are set up not to, so that no site learns
+/// the machine's addresses.
+pub(crate) fn can_link() -> bool {
+    Reflect::has(&js_sys::global(), &"RTCPeerConnection".into()).unwrap_or_default()
 }
 
 /// Time by `performance.now()`, waiting by the page's function, randomness by the browser.

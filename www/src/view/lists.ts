@@ -1,13 +1,17 @@
 // Who is here, and what became of this contributor's rounds.
 
-import { byId, make, sentence, setList, setText } from '../dom.ts';
-import { compact, count } from '../format.ts';
+import { byId, make, setList, setNote, setText } from '../dom.ts';
+import { bytes, compact, count, rate } from '../format.ts';
 import { say } from '../strings.ts';
 import type { PeerRow, RoundRow, Snapshot, Verdict } from '../wasm/net/tributary_web_net.js';
+import { isActive } from './view.ts';
 
 const peers = byId('peers');
+const peersBody = byId('peers-body');
 const peersEmpty = byId('peers-empty');
 const peersTotal = byId('peers-total');
+const links = byId('links');
+const linksNote = byId('links-note');
 const rounds = byId('rounds');
 const roundsBody = byId('rounds-body');
 const roundsEmpty = byId('rounds-empty');
@@ -15,7 +19,7 @@ const roundsEmpty = byId('rounds-empty');
 /** Characters of a peer id or hash that tell one from another at a glance. */
 const SHORT = 8;
 
-/** Draws the list of contributors. */
+/** Draws the table of contributors and what moves between them and this one. */
 export function drawPeers(snapshot: Snapshot | undefined): void {
   const rows = snapshot?.peers ?? [];
   peers.hidden = rows.length === 0;
@@ -24,31 +28,50 @@ export function drawPeers(snapshot: Snapshot | undefined): void {
     peersTotal,
     rows.length > 0 ? say.peersTotal(count(rows.length), count(snapshot?.peers_total ?? 0)) : '',
   );
-  setList(peers, rows, (row) => row.id, newPeer, drawPeer);
+  setList(peersBody, rows, (row) => row.id, newPeer, drawPeer);
+  drawLinks(snapshot);
+}
+
+function drawLinks(snapshot: Snapshot | undefined): void {
+  const wanted = snapshot?.links.wanted ?? 0;
+  const [direct, now, round, bulk] = links.children as unknown as HTMLElement[];
+  links.hidden = !isActive(snapshot) || !snapshot;
+  setNote(linksNote, snapshot?.links.why && say.linksMissing(snapshot.links.why));
+  if (!snapshot || !direct || !now || !round || !bulk) return;
+  setText(direct, wanted > 0 ? say.links(count(snapshot.links.up), count(wanted)) : '');
+  setText(now, say.traffic(rate(snapshot.down_per_s), rate(snapshot.up_per_s)));
+  setText(round, say.roundBytes(bytes(snapshot.bytes_round_down), bytes(snapshot.bytes_round_up)));
+  setText(bulk, say.bulk(bytes(snapshot.bulk_direct), bytes(snapshot.bulk_coordinator)));
 }
 
 function newPeer(): HTMLElement {
-  return make(
-    'li',
+  const head = make(
+    'th',
     'peer',
     make('span', 'id'),
     make('span', 'me'),
-    make('span', 'kind'),
-    make('span', 'line', make('span'), make('span', 'quiet')),
+    make('span', 'quiet'),
+    make('span', 'quiet'),
   );
+  head.scope = 'row';
+  return make('tr', '', head, make('td', 'path'), make('td', 'number data', make('span'), make('span')));
 }
 
 function drawPeer(element: HTMLElement, row: PeerRow): void {
-  const [id, me, kind, line] = element.children as unknown as HTMLElement[];
-  const [what, speed] = (line?.children ?? []) as unknown as HTMLElement[];
-  if (!id || !me || !kind || !what || !speed) return;
+  const [head, path, data] = element.children as unknown as HTMLElement[];
+  const [down, up] = (data?.children ?? []) as unknown as HTMLElement[];
+  const [id, me, what, speed] = (head?.children ?? []) as unknown as HTMLElement[];
+  if (!id || !me || !what || !speed || !path || !down || !up) return;
   setText(id, row.id.slice(-SHORT));
   id.title = row.id;
   setText(me, row.me ? say.me : '');
   me.hidden = !row.me;
-  setText(kind, say.kind[row.kind]);
-  setText(what, sentence(row.device));
+  setText(what, say.peerDevice(say.kind[row.kind], row.device));
   setText(speed, say.peerSpeed(count(row.tokens_per_s), compact(row.tokens)));
+  path.dataset.path = row.path;
+  setText(path, say.path[row.path]);
+  setText(down, row.path === 'direct' ? say.dataIn(rate(row.down_per_s)) : say.none);
+  setText(up, row.path === 'direct' ? say.dataOut(rate(row.up_per_s)) : '');
 }
 
 /** Draws this contributor's rounds, newest first. */

@@ -1,5 +1,6 @@
 //! What there should be, asked for.
 
+use super::links::Due;
 use super::{Base, Contributor, Head, Link, Output, Purpose, Stage, Trainer, Wish, hash_of};
 use crate::Millis;
 use crate::job::Job;
@@ -23,11 +24,23 @@ impl Contributor {
             self.want_base();
             self.want_work(now);
         }
-        if let Link::Online = self.link {
+        if self.has_source() {
             let due = self.fetches.due(now);
             self.out.extend(due.into_iter().map(Output::Fetch));
+        }
+        let online = matches!(self.link, Link::Online);
+        if online {
             self.send_status(now);
         }
+        self.out.extend(self.links.due(now, online).into_iter().map(|due| match due {
+            Due::Dial(peer) => Output::Link(peer),
+            Due::Leave(peer) => Output::Unlink(peer),
+        }));
+    }
+
+    /// Whether anybody is there to fetch from: the coordinator, or while it is away a linked contributor.
+    fn has_source(&self) -> bool {
+        matches!(self.link, Link::Online) || self.links.any_up()
     }
 
     /// When to call [`Contributor::handle`] with [`super::Input::Tick`] at the latest.
@@ -41,7 +54,8 @@ impl Contributor {
             _ => None,
         };
         let online = matches!(self.link, Link::Online);
-        let fetch = self.fetches.wake_at().filter(|_| online);
+        let fetch = self.fetches.wake_at().filter(|_| self.has_source());
+        let links = self.links.wake_at(online);
         let reports = online && self.progress.is_some() && matches!(self.trainer, Trainer::Ready(_));
         let status = reports.then_some(self.status_at + STATUS_EVERY_MS);
         let open = self.head.as_ref().and_then(|head| head.open.as_ref());
@@ -50,7 +64,7 @@ impl Contributor {
             Wish::Finish { until, .. } => Some(until),
             _ => None,
         };
-        [retry, fetch, status, deadline, finish].into_iter().flatten().min()
+        [retry, fetch, links, status, deadline, finish].into_iter().flatten().min()
     }
 
     fn want_link(&mut self, now: Millis) {

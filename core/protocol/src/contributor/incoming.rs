@@ -1,6 +1,6 @@
 //! What the coordinator says: every message is checked against what is known before it counts.
 
-use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage};
+use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage, Wish};
 use crate::message::{FoldManifest, Open, Refusal, Roster, ToContributor, ToCoordinator, Welcome};
 use crate::view::Verdict;
 use crate::{BlobRef, Millis, Signed};
@@ -21,6 +21,9 @@ impl Contributor {
             ToContributor::Folded(fold) => self.folded(&fold),
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
             ToContributor::Roster(roster) => self.roster(roster),
+            // Nobody is linked with from whoever has stopped.
+            ToContributor::Links(_) if self.wish == Wish::Stop => {}
+            ToContributor::Links(peers) => self.links.named(now, &peers),
         }
     }
 

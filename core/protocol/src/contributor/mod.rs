@@ -1,7 +1,8 @@
 //! The contributor's side of the round, as a machine that does no input or output.
 //!
 //! Enters: time, the person's wishes, the coordinator's messages, fetched blobs and the trainer's
-//! reports. Leaves: what to dial, send, fetch and offer, and jobs for the trainer. Refuses messages
+//! reports, and what became of links to other contributors. Leaves: what to dial, link with, send, fetch
+//! and offer, and jobs for the trainer. Refuses messages
 //! that the coordinator did not sign, rounds that don't follow from what it knows, and folds whose
 //! result isn't the announced state.
 //!
@@ -13,12 +14,16 @@ mod advance;
 mod back_off;
 mod fetches;
 mod incoming;
+mod links;
 mod show;
+mod traffic;
 mod work;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+
+pub use traffic::{PeerTraffic, Traffic};
 
 use crate::job::{DeviceChoice, DeviceInfo, Job, Progress, Report};
 use crate::message::{Commit, Hello, PeerKind, RoundManifest, ToContributor, ToCoordinator, bounded_text};
@@ -26,7 +31,9 @@ use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed};
 use back_off::BackOff;
 use fetches::{Fetches, Purpose};
+use links::Links;
 use show::History;
+use traffic::Meter;
 
 /// Milliseconds that the coordinator has for its welcome. It answers at once, so after this the
 /// connection is dead, whatever the transport believes.
@@ -47,6 +54,8 @@ pub struct Config {
     pub run: Option<Hash>,
     /// The device to train on.
     pub device: DeviceChoice,
+    /// Whether it can link with other contributors.
+    pub links: bool,
     /// Seeds the jitter of reconnecting.
     pub jitter: u64,
 }
@@ -80,6 +89,20 @@ pub enum Input {
     },
     /// The trainer reports.
     Report(Report),
+    /// A direct link to another contributor is up, whoever dialled.
+    Linked {
+        /// Whom to.
+        peer: Id,
+    },
+    /// It is down, or an [`Output::Link`] came to nothing.
+    Unlinked {
+        /// Whom to.
+        peer: Id,
+        /// Why, for a person.
+        why: String,
+    },
+    /// What has moved over the network; about once a second.
+    Traffic(Traffic),
 }
 
 /// What to do.
@@ -97,6 +120,10 @@ pub enum Output {
     Offer(BlobRef, Bytes),
     /// An order for the trainer.
     Job(Job),
+    /// Link with another contributor. Ends in [`Input::Linked`] or [`Input::Unlinked`].
+    Link(Id),
+    /// End the link with another contributor.
+    Unlink(Id),
 }
 
 /// What the person wants.
@@ -200,6 +227,8 @@ pub struct Contributor {
     base: Base,
     head: Option<Head>,
     fetches: Fetches,
+    links: Links,
+    meter: Meter,
     promise: Option<Promise>,
     status_at: Millis,
     progress: Option<Progress>,
@@ -213,6 +242,8 @@ impl Contributor {
         Self {
             back_off: BackOff::new(config.jitter),
             history: History::default(),
+            links: Links::new(config.identity.id(), config.coordinator, config.jitter),
+            meter: Meter::default(),
             config,
             wish: Wish::Stop,
             link: Link::Off,
@@ -246,6 +277,13 @@ impl Contributor {
             Input::Message(message) => self.message(now, message),
             Input::Fetched { hash, result } => self.fetched(now, hash, result),
             Input::Report(report) => self.report(report),
+            Input::Linked { peer } if self.wish == Wish::Stop => self.out.push_back(Output::Unlink(peer)),
+            Input::Linked { peer } => self.links.linked(now, peer),
+            Input::Unlinked { peer, why } => self.links.unlinked(now, peer, why),
+            Input::Traffic(traffic) => {
+                let round = self.head.as_ref().map(|head| head.round);
+                self.meter.take(now, round, traffic);
+            }
         }
         self.advance(now);
     }
@@ -275,6 +313,7 @@ impl Contributor {
             self.out.push_back(Output::Job(Job::Pause));
         }
         self.hang_up();
+        self.out.extend(self.links.close().into_iter().map(Output::Unlink));
         if let Some(open) = self.head.as_mut().and_then(|head| head.open.as_mut()) {
             open.stage = Stage::Announced;
         }
@@ -306,6 +345,7 @@ impl Contributor {
             run: self.run.or(self.config.run),
             kind: self.config.kind,
             agent: bounded_text(&self.config.agent),
+            links: self.config.links,
         };
         self.out.push_back(Output::Send(ToCoordinator::Hello(hello)));
     }
@@ -314,7 +354,10 @@ impl Contributor {
         if let Link::Off | Link::Away { .. } = self.link {
             return;
         }
-        self.fetches.suspend();
+        // With a link up, what is under way goes on without the coordinator.
+        if !self.links.any_up() {
+            self.fetches.suspend();
+        }
         self.link = Link::Away { retry_at: now + self.back_off.next(), why };
     }
 }

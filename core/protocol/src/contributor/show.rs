@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::{Base, Contributor, Link, Stage, Trainer, Wish};
 use crate::job::Progress;
 use crate::limits::VIEW_HISTORY;
-use crate::message::{Evaluation, FoldManifest, Roster};
-use crate::view::{self, LossPoint, PeerRow, Phase, RoundRow, RoundView, RunView, Snapshot, Verdict};
+use crate::message::{Evaluation, FoldManifest, Roster, RosterPeer};
+use crate::view::{self, LossPoint, PathView, PeerRow, Phase, RoundRow, RoundView, RunView, Snapshot, Verdict};
 use crate::{Hash, Id, Millis};
 
 #[derive(Debug)]
@@ -148,9 +148,8 @@ impl Contributor {
     pub fn snapshot(&self, now: Millis) -> Snapshot {
         let history = &self.history;
         let open = self.head.as_ref().and_then(|head| head.open.as_ref());
-        let me = self.config.identity.id();
         Snapshot {
-            me: me.to_string(),
+            me: self.config.identity.id().to_string(),
             phase: self.phase(),
             link: self.link_view(now),
             run: self.spec.as_ref().zip(self.run).map(|(spec, id)| RunView {
@@ -175,8 +174,15 @@ impl Contributor {
             credits: history.credits,
             losses: history.losses.iter().copied().collect(),
             rounds: history.rounds.iter().cloned().collect(),
-            peers: history.roster.peers.iter().map(|peer| row(peer, &me)).collect(),
+            peers: self.peer_rows(),
             peers_total: history.roster.total,
+            links: self.links.view(),
+            up_per_s: self.meter.rate().up,
+            down_per_s: self.meter.rate().down,
+            bytes_round_up: self.meter.in_round().0,
+            bytes_round_down: self.meter.in_round().1,
+            bulk_direct: self.meter.totals().bulk_direct,
+            bulk_coordinator: self.meter.totals().bulk_coordinator,
             notice: history.notice.clone(),
         }
     }
@@ -216,15 +222,42 @@ impl Contributor {
             }
         }
     }
-}
 
-fn row(peer: &crate::message::RosterPeer, me: &Id) -> PeerRow {
-    PeerRow {
-        id: peer.peer.to_string(),
-        kind: peer.kind,
-        me: peer.peer == *me,
-        tokens: peer.tokens,
-        tokens_per_s: peer.tokens_per_s,
-        device: peer.device.clone(),
+    /// This contributor first, then those that it is connected with, then the others.
+    fn peer_rows(&self) -> Vec<PeerRow> {
+        let me = self.config.identity.id();
+        let mut rows: Vec<_> = self.history.roster.peers.iter().map(|peer| self.peer_row(peer, &me)).collect();
+        let rank = |row: &PeerRow| match row.path {
+            _ if row.me => 0,
+            PathView::Direct => 1,
+            PathView::Relayed => 2,
+            PathView::Coordinator | PathView::None => 3,
+        };
+        rows.sort_by_key(rank);
+        rows
+    }
+
+    fn peer_row(&self, peer: &RosterPeer, me: &Id) -> PeerRow {
+        let rate = self.meter.peer(&peer.peer);
+        let path = if self.links.is_up(&peer.peer) {
+            PathView::Direct
+        } else if self.links.is_dialled(&peer.peer) {
+            PathView::Relayed
+        } else if peer.peer != *me && matches!(self.link, Link::Online) {
+            PathView::Coordinator
+        } else {
+            PathView::None
+        };
+        PeerRow {
+            id: peer.peer.to_string(),
+            kind: peer.kind,
+            me: peer.peer == *me,
+            tokens: peer.tokens,
+            tokens_per_s: peer.tokens_per_s,
+            device: peer.device.clone(),
+            path,
+            up_per_s: rate.up,
+            down_per_s: rate.down,
+        }
     }
 }

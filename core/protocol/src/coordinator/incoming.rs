@@ -38,13 +38,22 @@ impl Coordinator {
             None
         };
         if let Some(refusal) = refusal {
-            self.peers.remove(&from);
+            self.forget(&from);
             self.refusals.insert(from, MAX_REFUSALS);
             self.send(from, ToContributor::Refused(refusal));
             self.out.push_back(Output::Drop(from));
             return;
         }
-        let peer = Peer { kind: hello.kind, status: None, status_at: None, passed: None, refused: None };
+        let peer = Peer {
+            kind: hello.kind,
+            status: None,
+            status_at: None,
+            passed: None,
+            refused: None,
+            links: hello.links,
+            told: None,
+        };
+        self.linking.change();
         if self.peers.insert(from, peer).is_some() {
             self.refuse_frame(from, "a second hello came on one connection");
             if !self.peers.contains_key(&from) {
@@ -129,7 +138,7 @@ impl Coordinator {
         *count += 1;
         if *count == MAX_REFUSALS {
             self.stats.dropped += 1;
-            self.peers.remove(&from);
+            self.forget(&from);
             let refusal = Refusal::Misbehaved(bounded_text(why));
             self.send(from, ToContributor::Refused(refusal));
             self.out.push_back(Output::Drop(from));

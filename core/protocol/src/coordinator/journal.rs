@@ -68,6 +68,7 @@ impl Coordinator {
             evaluations: Default::default(),
             roster_at: 0,
             roster_cursor: None,
+            linking: Default::default(),
             out: Default::default(),
             stats: Default::default(),
         };

@@ -11,9 +11,10 @@
 
 mod incoming;
 mod journal;
+mod links;
 mod round;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tributary_ledger::Ledger;
 
@@ -27,6 +28,7 @@ use crate::message::{
 };
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
+use links::Linking;
 use round::{Round, Stage};
 
 /// Milliseconds between rosters while everyone fits into one.
@@ -142,6 +144,10 @@ struct Peer {
     passed: Option<u64>,
     /// The newest round for which a commit of this connection was refused.
     refused: Option<u64>,
+    /// Whether it can link with others.
+    links: bool,
+    /// The links that it was told.
+    told: Option<BTreeSet<Id>>,
 }
 
 /// The machine.
@@ -161,6 +167,7 @@ pub struct Coordinator {
     evaluations: VecDeque<Evaluation>,
     roster_at: Millis,
     roster_cursor: Option<Id>,
+    linking: Linking,
     out: VecDeque<Output>,
     stats: Stats,
 }
@@ -173,7 +180,7 @@ impl Coordinator {
             Input::Message { from, message } => self.message(now, from, message),
             Input::BadFrame { from, why } => self.refuse_frame(from, &why.to_string()),
             Input::Gone(peer) => {
-                self.peers.remove(&peer);
+                self.forget(&peer);
                 self.refusals.remove(&peer);
             }
             Input::Fetched { from, update, result } => self.fetched(from, update, result),
@@ -182,6 +189,7 @@ impl Coordinator {
             Input::Evaluated(evaluation) => self.evaluated(evaluation),
         }
         self.advance(now);
+        self.send_links(now);
         self.send_roster(now);
     }
 
@@ -194,7 +202,7 @@ impl Coordinator {
     pub fn wake_at(&self, now: Millis) -> Option<Millis> {
         let roster = (!self.peers.is_empty()).then_some(self.roster_at);
         let round = self.stage.open_round().map(|round| round.wake_at(now));
-        [roster, round].into_iter().flatten().min()
+        [roster, round, self.linking.wake_at()].into_iter().flatten().min()
     }
 
     /// The run.
