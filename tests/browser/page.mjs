@@ -120,6 +120,17 @@ await check('a reloaded tab is the same contributor', async (page) => {
   expect(again.me === me, `it was ${me} and is ${again.me}`);
 });
 
+await check('how much others may take is chosen in words and remembered', async (page) => {
+  await page.goto(url);
+  const choice = page.locator('#upload');
+  expect((await choice.inputValue()) === 'some', `it begins with ${await choice.inputValue()}`);
+  const words = await choice.locator('option').allTextContents();
+  expect(words.length === 4 && words.every((text) => /MB\/s|KB\/s|No limit/.test(text)), words.join('; '));
+  await choice.selectOption('little');
+  await page.reload();
+  expect((await choice.inputValue()) === 'little', 'it was forgotten');
+});
+
 await check('two tabs of one browser do not train twice', async (page) => {
   await page.goto(url);
   await page.locator('#start:enabled').waitFor();

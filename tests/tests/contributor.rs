@@ -1,13 +1,14 @@
 //! The contributor's machine, one input at a time: what it asks for and what it must not.
 
 use bytes::Bytes;
-use tributary_protocol::contributor::{Config, Contributor, Input, Output};
+use tributary_protocol::contributor::{Config, Contributor, Input, Output, PeerTraffic, Traffic};
 use tributary_protocol::job::{Backend, DeviceChoice, DeviceInfo, Job, Report};
 use tributary_protocol::message::{
-    Accepted, FoldManifest, Open, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Welcome,
+    Accepted, FoldManifest, Open, PeerKind, Refusal, Roster, RosterPeer, RoundManifest, ToContributor, ToCoordinator,
+    Welcome,
 };
 use tributary_protocol::spec::RoundRule;
-use tributary_protocol::view::{Link, Phase, Verdict};
+use tributary_protocol::view::{Link, PathView, Phase, Verdict};
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, PROTOCOL_VERSION, Signed};
 use tributary_tests::{Run, tiny_run};
 
@@ -304,4 +305,61 @@ fn a_step_that_leads_elsewhere_is_replaced_by_the_whole_state() {
     assert!(bench.has_job(|job| matches!(job, Job::Fold { round: 0, .. })));
     bench.input(Input::Report(Report::Mismatch { round: 0, got: None }));
     assert!(bench.wants(next), "{:?}", bench.asked);
+}
+
+#[test]
+fn what_is_missing_comes_over_links_while_the_coordinator_is_away() {
+    let check = |linked: bool| {
+        let mut bench = Bench::training();
+        let peer = Identity::from_secret([2; 32]).id();
+        bench.input(Input::Message(ToContributor::Links(vec![peer])));
+        if linked {
+            bench.input(Input::Linked { peer });
+        }
+        bench.input(Input::Disconnected { why: "reset".to_owned() });
+        let shard = BlobRef::of(&bench.run.shard);
+        bench.input(Input::Report(Report::Need(shard)));
+        assert_eq!(bench.wants(shard), linked, "{:?}", bench.asked);
+    };
+    check(true);
+    check(false);
+}
+
+#[test]
+fn traffic_is_shown_by_peer_and_by_round() {
+    let mut bench = Bench::training();
+    let peer = Identity::from_secret([2; 32]).id();
+    let row = |peer| RosterPeer {
+        peer,
+        kind: PeerKind::Native,
+        tokens: 0,
+        tokens_per_s: 0.0,
+        device: "simulated".to_owned(),
+    };
+    let peers = vec![row(Identity::from_secret([3; 32]).id()), row(peer), row(Identity::from_secret([1; 32]).id())];
+    bench.input(Input::Message(ToContributor::Roster(Roster { total: 3, peers })));
+    bench.input(Input::Message(ToContributor::Links(vec![peer])));
+    bench.input(Input::Linked { peer });
+    for seconds in 1..=3 {
+        bench.now += 1_000;
+        let line = PeerTraffic { peer, up: 10 * seconds, down: 400 * seconds };
+        let [up, down] = [100 * seconds, 5_000 * seconds];
+        let (bulk_direct, bulk_coordinator) = (300 * seconds, 4_000 * seconds);
+        bench.input(Input::Traffic(Traffic { up, down, bulk_direct, bulk_coordinator, peers: vec![line] }));
+    }
+    let view = bench.machine.snapshot(bench.now);
+    assert_eq!((view.up_per_s, view.down_per_s), (100, 5_000));
+    assert_eq!((view.bytes_round_up, view.bytes_round_down), (300, 15_000));
+    assert_eq!((view.bulk_direct, view.bulk_coordinator), (900, 12_000));
+    let rows: Vec<_> = view.peers.iter().map(|row| (row.path, row.up_per_s, row.down_per_s)).collect();
+    let expected = [(PathView::None, 0, 0), (PathView::Direct, 10, 400), (PathView::Coordinator, 0, 0)];
+    assert_eq!(rows, expected);
+    // The coordinator is away: what was over it is over nothing, and links stay.
+    bench.input(Input::Disconnected { why: "reset".to_owned() });
+    let view = bench.machine.snapshot(bench.now);
+    assert_eq!(
+        view.peers.iter().map(|row| row.path).collect::<Vec<_>>(),
+        [PathView::None, PathView::Direct, PathView::None]
+    );
+    assert_eq!((view.links.up, view.links.wanted), (1, 1));
 }

@@ -204,7 +204,7 @@ impl Entry {
         self.failures += 1;
         self.state = if !dials {
             State::Awaited
-        } else if self.failures % TRIES == 0 {
+        } else if self.failures.is_multiple_of(TRIES) {
             self.back_off.reset();
             State::DueAt(now + REST_MS)
         } else {
