@@ -11,6 +11,8 @@
 
 pub mod dial;
 pub mod fingerprint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod listen;
 pub mod noise;
 pub mod sdp;
 
@@ -97,6 +99,9 @@ pub enum Error {
     /// ICE or DTLS found no way.
     #[error("no way was found to the other side's UDP port; a firewall may be closed, or it is not running")]
     Unreachable,
+    /// The port cannot be listened on.
+    #[error("the UDP port cannot be listened on: {0}. Choose another, or end the program that has it")]
+    Port(#[from] std::io::Error),
     /// It took too long.
     #[error("the other side did not answer in time")]
     TimedOut,

@@ -27,17 +27,24 @@ pub const CHANNELS: usize = 1024;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Native;
 
+impl Native {
+    /// A peer connection as `setup` says.
+    pub(crate) async fn open_with(setup: Setup) -> Result<(Peer, Events<Self>), Error> {
+        peer::open(setup).await
+    }
+}
+
 impl Backend for Native {
     type Peer = Peer;
 
     fn open(&self, config: PeerConfig) -> BoxFuture<'static, Result<(Peer, Events<Self>), Error>> {
         async move {
-            match peer::open(Setup::own(&config, true)).await {
+            match Self::open_with(Setup::own(&config, true)).await {
                 Ok(open) => Ok(open),
                 // No multicast here, which only costs the candidates that browsers hide behind names.
                 Err(error) => {
                     tracing::debug!(%error, "no peer connection with multicast DNS, trying without");
-                    peer::open(Setup::own(&config, false)).await
+                    Self::open_with(Setup::own(&config, false)).await
                 }
             }
         }

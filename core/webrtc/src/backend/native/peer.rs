@@ -92,6 +92,13 @@ pub(super) async fn open(setup: Setup) -> Result<(Peer, Events<Native>), Error> 
 }
 
 impl Peer {
+    /// The other side's DTLS certificate in DER, once connected.
+    pub(crate) async fn remote_certificate(&self) -> Result<Vec<u8>, Error> {
+        let sctp = self.connection.sctp().await.ok_or(Error::Closed)?;
+        let chain = sctp.transport().get_remote_certificates().await.map_err(other)?;
+        chain.into_iter().next().ok_or_else(|| Error::Other("the other side showed no certificate".to_owned()))
+    }
+
     async fn set_local(connection: &dyn PeerConnection, description: RTCSessionDescription) -> Result<String, Error> {
         connection.set_local_description(description).await.map_err(other)?;
         let set = connection.local_description().await;

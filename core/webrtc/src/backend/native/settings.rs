@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
+use rtc::peer_connection::transport::RTCDtlsRole;
 use webrtc::peer_connection::{RTCCertificate, RTCIceServer, SettingEngineBuilder};
 use webrtc::runtime::Runtime;
 
@@ -60,6 +61,25 @@ impl Setup {
                 .collect(),
             certificate: None,
             runtime: None,
+        }
+    }
+
+    /// A connection on a port that it shares with others, for a client that knows what we are called: ICE lite
+    /// and DTLS server, with `name` for user fragment and password. The client's certificate is not known
+    /// before Noise has proved it, so any is taken here.
+    pub(crate) fn shared(port: Arc<dyn Runtime>, address: SocketAddr, certificate: RTCCertificate, name: &str) -> Self {
+        let settings = common()
+            .with_lite(true)
+            .with_ice_credentials(name.to_owned(), name.to_owned())
+            .with_answering_dtls_role(RTCDtlsRole::Server)
+            .with_disable_certificate_fingerprint_verification(true)
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled);
+        Self {
+            settings,
+            addresses: vec![address],
+            servers: Vec::new(),
+            certificate: Some(certificate),
+            runtime: Some(port),
         }
     }
 }
