@@ -1,35 +1,35 @@
-//! Fetching a blob: the requester's side of `/tributary/blob/1`.
+//! The blob protocol, `/tributary/blob/2`, as both sides need it.
 //!
-//! Enters: a stream to whoever may have the blob. Leaves: its bytes, every chunk verified. Refuses:
-//! a chunk list that does not prove itself, a wrong chunk, an answer that nobody asked for, and
-//! silence for longer than [`PROGRESS`].
+//! One stream carries one blob from one source. The requester says what it looks for and how; a source
+//! that has it, or is itself fetching it, says which chunks it has and goes on saying so as it gets more.
+//! The receiver holds the window: it asks for chunks, in any order and each once, and never has more than
+//! `plan::MOST_ASKED` outstanding, since some of the transports below have no back-pressure.
 //!
-//! The receiver holds the window: it asks for ranges of chunks and never has more than
-//! [`CHUNKS_ASKED`] outstanding, since some of the transports below have no back-pressure.
+//! | frame     | way       | body                                                           |
+//! |-----------|-----------|----------------------------------------------------------------|
+//! | REQUEST   | to source | hash (32), bytes (u64), how (u8, see [`How`])                  |
+//! | FOUND     | back      | bitmap of the chunks it has; if wanted, the list, 32 bytes each |
+//! | NOT_FOUND | back      | empty                                                          |
+//! | BUSY      | back      | empty                                                          |
+//! | WANT      | to source | first chunk (u32), how many (u32)                              |
+//! | CHUNK     | back      | index (u32), the bytes                                         |
+//! | HAVE      | both      | first chunk (u32), how many (u32): the sender has these too    |
+//! | OFFER     | back      | first chunk (u32), how many (u32): take these from here        |
 //!
-//! | frame     | way       | body                                        |
-//! |-----------|-----------|---------------------------------------------|
-//! | REQUEST   | to server | hash (32), bytes (u64)                      |
-//! | FOUND     | back      | the chunk list, 32 bytes each               |
-//! | NOT_FOUND | back      | empty                                       |
-//! | BUSY      | back      | empty                                       |
-//! | WANT      | to server | first chunk (u32), how many (u32); ascending |
-//! | CHUNK     | back      | index (u32), the bytes                      |
+//! Only who asked patiently gets offers (see `spread`) and says what it has.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either};
-use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, pin_mut};
+use futures::{AsyncWrite, AsyncWriteExt, pin_mut};
 use futures_timer::Delay;
-use tributary_protocol::blob::{verify_chunk, verify_list};
-use tributary_protocol::limits::CHUNK;
 use tributary_protocol::{BlobRef, Hash};
 
-use crate::meter::Meter;
+use crate::meter::{Meter, Way};
 use crate::transport::blocking;
 use crate::{BlobStore, wire};
 
@@ -39,20 +39,66 @@ pub(crate) const NOT_FOUND: u8 = 2;
 pub(crate) const BUSY: u8 = 3;
 pub(crate) const WANT: u8 = 4;
 pub(crate) const CHUNK_FRAME: u8 = 5;
+pub(crate) const HAVE: u8 = 6;
+pub(crate) const OFFER: u8 = 7;
 
-/// Chunks asked for and not yet received: 1 MiB, which fills 80 Mbit/s at 100 ms and is all that a
-/// receiver without back-pressure ever has to hold.
-pub(crate) const CHUNKS_ASKED: u32 = 16;
+/// Bytes of a REQUEST's body.
+pub(crate) const REQUEST_BYTES: usize = 32 + 8 + 1;
 
-/// Chunks asked for at a time once the window is full: few frames, and never an empty pipe.
-const BATCH: u32 = 4;
+/// Bytes of a range's body.
+pub(crate) const RANGE_BYTES: usize = 8;
 
 /// Without any chunk (or list) for this long, a source counts as gone: 64 KiB in 20 s is a fourth
 /// of what the slowest mobile links carry.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(20);
 
-/// Unfinished blobs that are kept: more than are ever fetched on purpose at a time from one peer.
-const PARTIALS: usize = 64;
+/// How long a source that has nothing of a blob yet keeps a request that asks it to, before it says so.
+/// Peers of one round begin within a second of each other; beyond this asking again is cheaper.
+pub(crate) const LATER: Duration = Duration::from_secs(20);
+
+/// How a blob is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct How {
+    /// With the chunk list.
+    pub(crate) list: bool,
+    /// There are other sources: offer a part.
+    pub(crate) patient: bool,
+    /// As a linked peer and not as the origin: answer once there is something, if not now.
+    pub(crate) later: bool,
+}
+
+impl How {
+    pub(crate) fn encode(self) -> u8 {
+        u8::from(self.list) | u8::from(self.patient) << 1 | u8::from(self.later) << 2
+    }
+
+    fn decode(bits: u8) -> Option<Self> {
+        (bits < 8).then_some(Self { list: bits & 1 != 0, patient: bits & 2 != 0, later: bits & 4 != 0 })
+    }
+}
+
+/// The REQUEST in a frame.
+pub(crate) fn request(kind: u8, body: &[u8]) -> io::Result<(BlobRef, How)> {
+    let refused = || refused("the first frame is no request");
+    let (hash, rest) = body.split_first_chunk::<32>().filter(|_| kind == REQUEST).ok_or_else(refused)?;
+    let (bytes, how) = rest.split_first_chunk::<8>().ok_or_else(refused)?;
+    let how = <[u8; 1]>::try_from(how).ok().and_then(|[how]| How::decode(how)).ok_or_else(refused)?;
+    Ok((BlobRef { hash: Hash(*hash), bytes: u64::from_le_bytes(*bytes) }, how))
+}
+
+/// The range in a WANT, HAVE or OFFER: not empty, and within a blob of so many chunks.
+pub(crate) fn range(body: &[u8], chunks: u32) -> io::Result<Range<u32>> {
+    let (first, count) = body.split_first_chunk::<4>().ok_or_else(|| refused("a frame has the wrong length"))?;
+    let count = <[u8; 4]>::try_from(count).map_err(|_| refused("a frame has the wrong length"))?;
+    let (first, count) = (u32::from_le_bytes(*first), u32::from_le_bytes(count));
+    let end = first.checked_add(count).filter(|end| count > 0 && *end <= chunks);
+    end.map(|end| first..end).ok_or_else(|| refused("a range of chunks is empty or outside the blob"))
+}
+
+/// The other side broke the rules.
+pub(crate) fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
 
 /// Why a blob did not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,77 +152,6 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io:
     }
 }
 
-/// The verified beginning of a blob. Chunks come in order, so a beginning is all there is to keep.
-struct Partial {
-    blob: BlobRef,
-    bytes: Vec<u8>,
-}
-
-/// What is kept of fetches that failed; the oldest go first.
-pub(crate) struct Partials {
-    most: u64,
-    kept: Mutex<VecDeque<Partial>>,
-}
-
-impl Partials {
-    /// Keeps at most `most` bytes.
-    pub(crate) fn new(most: u64) -> Self {
-        Self { most, kept: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Partial>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, blob: BlobRef) -> Borrowed<'_> {
-        let mut kept = self.lock();
-        let known = kept.iter().position(|partial| partial.blob == blob).and_then(|index| kept.remove(index));
-        let bytes = known.map(|partial| partial.bytes).unwrap_or_default();
-        Borrowed { partials: self, partial: Partial { blob, bytes } }
-    }
-
-    fn keep(&self, partial: Partial) {
-        let mut kept = self.lock();
-        kept.push_back(partial);
-        let held = |kept: &VecDeque<Partial>| kept.iter().map(|partial| partial.bytes.capacity() as u64).sum::<u64>();
-        while kept.len() > PARTIALS || held(&kept) > self.most {
-            kept.pop_front();
-        }
-    }
-}
-
-/// A partial in use; goes back when its fetch fails or is dropped.
-struct Borrowed<'a> {
-    partials: &'a Partials,
-    partial: Partial,
-}
-
-impl Borrowed<'_> {
-    /// How many chunks are here and verified.
-    fn chunks(&self) -> u32 {
-        (self.partial.bytes.len() / CHUNK) as u32
-    }
-
-    /// Makes room for the whole blob at once: growing step by step would need up to three times it.
-    fn reserve(&mut self) -> Result<(), FetchError> {
-        let missing = self.partial.blob.bytes as usize - self.partial.bytes.len();
-        self.partial.bytes.try_reserve_exact(missing).map_err(|_| FetchError::TooLarge)
-    }
-
-    fn finish(mut self) -> Bytes {
-        std::mem::take(&mut self.partial.bytes).into()
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        if !self.partial.bytes.is_empty() {
-            let bytes = std::mem::take(&mut self.partial.bytes);
-            self.partials.keep(Partial { blob: self.partial.blob, bytes });
-        }
-    }
-}
-
 /// The blob from the own store, if its bytes there are right.
 pub(crate) async fn local(store: Arc<dyn BlobStore>, blob: BlobRef) -> Option<Bytes> {
     if store.len(&blob.hash) != Some(blob.bytes) {
@@ -192,40 +167,8 @@ pub(crate) async fn local(store: Arc<dyn BlobStore>, blob: BlobRef) -> Option<By
     blocking(read).await.flatten()
 }
 
-/// Fetches `blob` over `stream` and puts it into the store.
-pub(crate) async fn fetch(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    blob: BlobRef,
-    store: Arc<dyn BlobStore>,
-    partials: &Partials,
-    meter: &Meter,
-) -> Result<Bytes, FetchError> {
-    if !blob.is_bounded() {
-        return Err(FetchError::TooLarge);
-    }
-    let list = request(&mut stream, &blob, meter).await?;
-    let mut partial = partials.take(blob);
-    partial.reserve()?;
-    let total = blob.chunks();
-    let mut next = partial.chunks();
-    let mut asked = next;
-    while next < total {
-        let room = (CHUNKS_ASKED - (asked - next)).min(total - asked);
-        if room >= BATCH || (room > 0 && asked + room == total) {
-            send(&mut stream, WANT, &[&asked.to_le_bytes(), &room.to_le_bytes()], meter).await?;
-            asked += room;
-        }
-        let body = receive(&mut stream, CHUNK_FRAME, 4 + CHUNK, meter).await?;
-        let (index, chunk) = body.split_at_checked(4).ok_or(FetchError::WrongBytes)?;
-        if index != next.to_le_bytes() || !verify_chunk(&blob, next, &list[next as usize], chunk) {
-            return Err(FetchError::WrongBytes);
-        }
-        partial.partial.bytes.extend_from_slice(chunk);
-        next += 1;
-    }
-    // The other side waits for no answer: closing is politeness, and failing at it harms nothing.
-    let _ = stream.close().now_or_never();
-    let bytes = partial.finish();
+/// Puts a fetched blob into the own store.
+pub(crate) async fn keep(store: Arc<dyn BlobStore>, blob: BlobRef, bytes: Bytes) -> Result<Bytes, FetchError> {
     let kept = bytes.clone();
     match blocking(move || store.put(&blob, kept)).await {
         Some(Ok(())) => Ok(bytes),
@@ -234,48 +177,85 @@ pub(crate) async fn fetch(
     }
 }
 
-/// Asks for the blob; the answer is its proven chunk list.
-async fn request(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    blob: &BlobRef,
-    meter: &Meter,
-) -> Result<Vec<Hash>, FetchError> {
-    send(stream, REQUEST, &[&blob.hash.0, &blob.bytes.to_le_bytes()], meter).await?;
-    let body = receive(stream, FOUND, 32 * blob.chunks() as usize, meter).await?;
-    let (hashes, rest) = body.as_chunks::<32>();
-    let list: Vec<Hash> = hashes.iter().copied().map(Hash).collect();
-    if rest.is_empty() && verify_list(blob, &list) { Ok(list) } else { Err(FetchError::WrongBytes) }
+/// What one side writes to a stream, counted.
+pub(crate) struct Counted<'a> {
+    pub(crate) meter: &'a Meter,
+    pub(crate) way: Way,
 }
 
-pub(crate) async fn send(
-    stream: &mut (impl AsyncWrite + Unpin),
-    kind: u8,
-    parts: &[&[u8]],
-    meter: &Meter,
-) -> io::Result<()> {
-    let frame = wire::encode(kind, parts);
-    in_time(async {
-        stream.write_all(&frame).await?;
-        stream.flush().await
+impl Counted<'_> {
+    /// Sends a frame.
+    pub(crate) async fn send(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        kind: u8,
+        parts: &[&[u8]],
+    ) -> io::Result<()> {
+        self.write(stream, &wire::encode(kind, parts)).await
+    }
+
+    /// Sends ranges of chunks, in one write.
+    pub(crate) async fn send_ranges(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        kind: u8,
+        ranges: &[Range<u32>],
+    ) -> io::Result<()> {
+        let frame = |range: &Range<u32>| {
+            wire::encode(kind, &[&range.start.to_le_bytes(), &(range.end - range.start).to_le_bytes()])
+        };
+        let frames: Vec<u8> = ranges.iter().flat_map(frame).collect();
+        if frames.is_empty() { Ok(()) } else { self.write(stream, &frames).await }
+    }
+
+    async fn write(&self, stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+        in_time(async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        })
+        .await?;
+        self.meter.bulk_up(self.way, bytes.len());
+        Ok(())
+    }
+
+    /// These bytes came.
+    pub(crate) fn came(&self, bytes: usize) {
+        self.meter.bulk_down(self.way, bytes);
+    }
+}
+
+/// Lets the node's other streams have their turn.
+pub(crate) async fn turn() {
+    let mut had = false;
+    future::poll_fn(|cx| {
+        if std::mem::replace(&mut had, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
     })
-    .await?;
-    meter.up(frame.len());
-    Ok(())
+    .await;
 }
 
-/// The next frame, which must be of this kind or a refusal.
-async fn receive(
-    stream: &mut (impl AsyncRead + Unpin),
-    expected: u8,
-    most: usize,
-    meter: &Meter,
-) -> Result<Vec<u8>, FetchError> {
-    let (kind, body) = in_time(wire::read(stream, most)).await?;
-    meter.down(wire::HEADER + body.len());
-    match kind {
-        NOT_FOUND => Err(FetchError::NotFound),
-        BUSY => Err(FetchError::Busy),
-        kind if kind == expected => Ok(body),
-        _ => Err(FetchError::WrongBytes),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_ranges_are_read_as_written_and_nothing_else_is() {
+        for bits in 0..8 {
+            let how = How::decode(bits).unwrap();
+            let body = [&[7; 32][..], &9_u64.to_le_bytes(), &[how.encode()]].concat();
+            assert_eq!(request(REQUEST, &body).unwrap(), (BlobRef { hash: Hash([7; 32]), bytes: 9 }, how));
+            assert!(request(WANT, &body).is_err());
+            assert!(request(REQUEST, &body[1..]).is_err() && request(REQUEST, &[&body[..], &[0]].concat()).is_err());
+        }
+        assert!(request(REQUEST, &[8; REQUEST_BYTES]).is_err(), "an unknown way of asking");
+        let body = |first: u32, count: u32| [first.to_le_bytes(), count.to_le_bytes()].concat();
+        assert_eq!(range(&body(3, 5), 8).unwrap(), 3..8);
+        for (first, count) in [(3, 6), (8, 1), (3, 0), (u32::MAX, 2)] {
+            assert!(range(&body(first, count), 8).is_err(), "{first} {count}");
+        }
+        assert!(range(&[0; 7], 8).is_err() && range(&[0; 9], 8).is_err());
     }
 }

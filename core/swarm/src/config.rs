@@ -82,18 +82,28 @@ pub struct Limits {
     pub fetch_bytes: u64,
     /// Bytes of unfinished blobs that are kept so that a later fetch resumes.
     pub partial_bytes: u64,
+    /// Linked peers that are asked for one blob besides its origin. None: only the origin is.
+    pub sources: usize,
 }
 
 impl Limits {
-    /// For `tributary serve`: 1,000 tabs, twice over, because all of them reconnect at once after a
+    /// For `tributary serve`, which fetches what only its maker has: 1,000 tabs, twice over, because all of them reconnect at once after a
     /// restart or a change of network; a quarter of them in their handshake at a time.
     pub fn coordinator() -> Self {
-        Self { connections: 2048, pending: 512, per_peer: 8, fetch_bytes: 2 * MAX_BLOB, partial_bytes: MAX_BLOB }
+        Self {
+            connections: 2048,
+            pending: 512,
+            per_peer: 8,
+            fetch_bytes: 2 * MAX_BLOB,
+            partial_bytes: MAX_BLOB,
+            sources: 0,
+        }
     }
 
-    /// For a contributor: the coordinator and as many other contributors as one round's bulk needs.
+    /// For a contributor: the coordinator and as many other contributors as one round's bulk needs, all of
+    /// whom are asked for what it fetches: twice the links that a run asks for.
     pub fn contributor() -> Self {
-        Self { connections: 64, pending: 16, per_peer: 8, fetch_bytes: MAX_BLOB, partial_bytes: MAX_BLOB }
+        Self { connections: 64, pending: 16, per_peer: 8, fetch_bytes: MAX_BLOB, partial_bytes: MAX_BLOB, sources: 16 }
     }
 }
 

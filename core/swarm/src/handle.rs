@@ -16,7 +16,8 @@ use tributary_protocol::{BlobRef, Id};
 use crate::blob::FetchError;
 use crate::fetches::Job;
 use crate::link::Link;
-use crate::meter::Meter;
+use crate::meter::{Flow, Meter, Totals, Traffic};
+use crate::throttle::Throttle;
 
 /// Orders that wait for the node's loop, which takes them at once: more than one order for each of
 /// a thousand peers means that something runs wild.
@@ -109,13 +110,15 @@ impl SendError {
     }
 }
 
-/// Bytes moved by control streams and blobs since the node began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    /// Bytes sent.
-    pub up: u64,
-    /// Bytes received.
-    pub down: u64,
+/// Bytes moved over one link since it is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkTraffic {
+    /// Who is at its other end.
+    pub peer: Id,
+    /// By the control stream.
+    pub control: Flow,
+    /// By blobs.
+    pub bulk: Flow,
 }
 
 /// An order to the node's loop.
@@ -128,8 +131,9 @@ pub(crate) enum Order {
 /// What handles and the node share.
 #[derive(Default)]
 pub(crate) struct Shared {
-    pub(crate) traffic: Arc<Meter>,
-    links: Mutex<HashMap<Id, Arc<Link>>>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) throttle: Arc<Throttle>,
+    links: Mutex<HashMap<Id, (Arc<Link>, Arc<Meter>)>>,
     orders: Mutex<VecDeque<Order>>,
     waker: AtomicWaker,
     /// There are no handles or there is no node any more.
@@ -141,8 +145,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn link(&self, peer: Id, link: Arc<Link>) {
-        lock(&self.links).insert(peer, link);
+    pub(crate) fn link(&self, peer: Id, link: Arc<Link>, meter: Arc<Meter>) {
+        lock(&self.links).insert(peer, (link, meter));
     }
 
     pub(crate) fn unlink(&self, peer: &Id) {
@@ -218,7 +222,7 @@ impl Handle {
     /// # Errors
     /// See [`SendError`].
     pub fn send(&self, peer: Id, frame: impl Into<Bytes>) -> Result<(), SendError> {
-        let link = lock(&self.shared().links).get(&peer).cloned();
+        let link = lock(&self.shared().links).get(&peer).map(|(link, _)| link.clone());
         link.ok_or(SendError::NotConnected)?.push(frame.into())
     }
 
@@ -230,17 +234,21 @@ impl Handle {
         let _ = self.shared().order(Order::Disconnect(peer));
     }
 
-    /// Fetches a blob from a peer, or from the own store if it is there. Every chunk is verified as
-    /// it comes; chunks of an earlier attempt that failed are not fetched again. The whole goes into
-    /// the store and is returned. Dropping the future ends the transfer.
+    /// Fetches a blob, or takes it from the own store if it is there. `origin` is who surely has it;
+    /// every linked peer is asked too, those that have it or are getting it send it, and the origin sends
+    /// what they have not. Every chunk is verified as it comes; chunks of an earlier attempt that
+    /// failed are not fetched again. The whole goes into the store and is returned. Dropping the future
+    /// ends the transfer.
+    ///
+    /// The error is what the origin's part ended with, if nobody else could go on.
     pub fn fetch(
         &self,
-        peer: Id,
+        origin: Id,
         blob: BlobRef,
     ) -> impl Future<Output = Result<Bytes, FetchError>> + Send + 'static + use<> {
         let (reply, answer) = oneshot::channel();
         let ordered = if blob.is_bounded() {
-            self.shared().order(Order::Fetch(Job { peer, blob, reply })).map_err(|error| match error {
+            self.shared().order(Order::Fetch(Job { peer: origin, blob, reply })).map_err(|error| match error {
                 SendError::Full => FetchError::Busy,
                 _ => FetchError::Gone("the node has ended".to_owned()),
             })
@@ -255,6 +263,26 @@ impl Handle {
 
     /// What was moved so far.
     pub fn traffic(&self) -> Traffic {
-        self.shared().traffic.read()
+        self.shared().totals.read()
+    }
+
+    /// What was moved over each link that is up now, by peer.
+    pub fn links(&self) -> Vec<LinkTraffic> {
+        let links = lock(&self.shared().links);
+        let mut all: Vec<_> = links
+            .iter()
+            .map(|(peer, (_, meter))| {
+                let (control, bulk) = meter.read();
+                LinkTraffic { peer: *peer, control, bulk }
+            })
+            .collect();
+        all.sort_unstable_by_key(|link| link.peer);
+        all
+    }
+
+    /// Serves blobs with at most this many bytes a second, all peers together; `None`: without a limit.
+    /// Control frames are not counted.
+    pub fn set_upload_limit(&self, bytes_per_second: Option<u64>) {
+        self.shared().throttle.set(bytes_per_second);
     }
 }

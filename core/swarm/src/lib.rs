@@ -11,24 +11,34 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod behaviour;
+mod bitmap;
 mod blob;
 mod config;
 mod control;
+mod fetch;
 mod fetches;
 mod handle;
 mod link;
+mod lists;
 mod meter;
 mod node;
+mod partial;
+mod plan;
 mod serve;
+mod shun;
+mod signal;
+mod spread;
 mod store;
 mod streams;
+mod throttle;
 mod transport;
 mod wire;
 
 pub use blob::FetchError;
 pub use config::{Config, Limits, Relay, SwarmError};
-pub use handle::{Event, Events, Handle, SendError, Traffic};
+pub use handle::{Event, Events, Handle, LinkTraffic, SendError};
 pub use libp2p::Multiaddr;
+pub use meter::{Flow, Traffic};
 pub use node::node;
 pub use store::{BlobStore, MemoryStore};
 

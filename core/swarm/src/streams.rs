@@ -29,7 +29,7 @@ use libp2p::{PeerId, Stream, StreamProtocol};
 /// The control stream's protocol.
 const CONTROL: StreamProtocol = StreamProtocol::new("/tributary/control/1");
 /// The blob stream's protocol.
-const BLOB: StreamProtocol = StreamProtocol::new("/tributary/blob/1");
+const BLOB: StreamProtocol = StreamProtocol::new("/tributary/blob/2");
 
 /// Streams that wait in one handler, opened by the peer and not yet handed on. More than any peer
 /// may have open at a time; what is beyond is dropped.

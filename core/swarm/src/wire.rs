@@ -27,19 +27,6 @@ fn length(header: &[u8]) -> usize {
     u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize
 }
 
-/// Reads one frame whose body has at most `most` bytes.
-pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<(u8, Vec<u8>)> {
-    let mut header = [0; HEADER];
-    stream.read_exact(&mut header).await?;
-    let len = length(&header);
-    if len > most {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, Oversize { len, most }));
-    }
-    let mut body = vec![0; len];
-    stream.read_exact(&mut body).await?;
-    Ok((header[0], body))
-}
-
 /// A frame over its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it sent a frame of {len} bytes where at most {most} are allowed")]
@@ -75,9 +62,41 @@ impl Decoder {
     }
 }
 
+/// Bytes read from a stream at a time; yamux carries data in frames of this size.
+const READ: usize = 16 * 1024;
+
+/// Reads a stream's frames. Waiting for one can be given up at any time without losing a byte.
+#[derive(Default)]
+pub(crate) struct Frames(Decoder);
+
+impl Frames {
+    /// The next frame, whose body has at most `most` bytes. `came` is told how many bytes were read.
+    pub(crate) async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+        came: impl Fn(usize),
+    ) -> io::Result<(u8, Bytes)> {
+        loop {
+            let frame = self.0.next(most).map_err(|oversize| io::Error::new(io::ErrorKind::InvalidData, oversize))?;
+            if let Some(frame) = frame {
+                return Ok(frame);
+            }
+            let mut buffer = [0; READ];
+            let len = stream.read(&mut buffer).await?;
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            came(len);
+            self.0.feed(&buffer[..len]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::{FutureExt, StreamExt, TryStreamExt};
 
     #[test]
     fn frames_survive_any_cut() {
@@ -101,7 +120,20 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(&encode(0, &[&[0; 11]])[..HEADER]);
         assert_eq!(decoder.next(10), Err(Oversize { len: 11, most: 10 }));
-        let read = futures::executor::block_on(read(&mut &[0, 11, 0, 0, 0][..], 10));
+        let read = futures::executor::block_on(Frames::default().next(&mut &[0, 11, 0, 0, 0][..], 10, |_| {}));
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_loses_nothing() {
+        let bytes = encode(3, &[b"hello"]);
+        let mut halves = bytes.chunks(4).map(|half| Ok::<_, io::Error>(half)).collect::<Vec<_>>();
+        let rest = futures::stream::iter(halves.split_off(1));
+        let pending = futures::stream::poll_fn(|_| std::task::Poll::Pending);
+        let mut first = futures::stream::iter(halves).chain(pending).into_async_read();
+        let mut frames = Frames::default();
+        assert!(frames.next(&mut first, 9, |_| {}).now_or_never().is_none());
+        let frame = frames.next(&mut rest.into_async_read(), 9, |_| {}).now_or_never().unwrap().unwrap();
+        assert_eq!(frame, (3, Bytes::from_static(b"hello")));
     }
 }

@@ -65,9 +65,9 @@ async fn a_transfer_resumes_at_another_source_without_fetching_a_chunk_twice() {
     let mut second = peer_with(3, &[TCP], whole.clone(), Limits::coordinator()).await;
     let mut client = peer(2, &[]).await;
     client.connect(&mut first).await;
-    client.connect(&mut second).await;
     assert!(matches!(client.fetch(first.id, blob).await, Err(FetchError::Gone(_))));
     assert_eq!(dying.served(), 40);
+    client.connect(&mut second).await;
     assert_eq!(client.fetch(second.id, blob).await.unwrap(), bytes);
     assert_eq!(whole.served(), blob.chunks() as usize - 40);
 }
@@ -92,7 +92,7 @@ async fn a_server_that_dies_is_gone_and_a_restarted_one_resumes() {
     assert_eq!(client.fetch(server.id, blob).await.unwrap(), bytes);
     let again = store.served() - blob.chunks() as usize;
     // Read by the server but not yet received when it died: at most the window.
-    assert!(again <= 17, "{again} chunks were served twice");
+    assert!(again <= 65, "{again} chunks were served twice");
 }
 
 #[tokio::test]
@@ -104,10 +104,10 @@ async fn wrong_bytes_are_refused_and_the_right_ones_kept() {
     let mut other = peer_with(3, &[TCP], honest.clone(), Limits::coordinator()).await;
     let mut client = peer(2, &[]).await;
     client.connect(&mut liar).await;
-    client.connect(&mut other).await;
     let error = client.fetch(liar.id, blob).await.unwrap_err();
     assert_eq!(error, FetchError::WrongBytes);
     assert!(error.is_fatal());
+    client.connect(&mut other).await;
     assert_eq!(client.fetch(other.id, blob).await.unwrap(), bytes);
     assert_eq!(honest.served(), blob.chunks() as usize - 10);
 }

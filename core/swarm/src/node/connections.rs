@@ -21,7 +21,6 @@ use crate::control::{FAREWELL, Session};
 use crate::handle::Event;
 use crate::link::{End, Link};
 use crate::meter::Meter;
-use crate::serve;
 use crate::streams::{Inbound, Kind};
 
 /// Time for whoever dialled to open the control stream.
@@ -94,7 +93,7 @@ impl Node {
             addr: endpoint.get_remote_address().clone(),
             dialled,
             link: None,
-            meter: Arc::new(Meter::part_of(self.shared.traffic.clone())),
+            meter: Arc::new(Meter::of(self.shared.totals.clone())),
             heard: 0,
             serving: 0,
         };
@@ -128,7 +127,7 @@ impl Node {
 
     fn on_ping(&mut self, event: ping::Event) {
         let Some(connection) = self.connections.get_mut(&event.connection) else { return };
-        let heard = connection.meter.read().down;
+        let heard = connection.meter.heard();
         match event.result {
             Ok(_) => connection.heard = heard,
             Err(ping::Failure::Unsupported) => {}
@@ -155,22 +154,8 @@ impl Node {
         let waiting = self.waiting.values().any(|waiting| waiting.connection == id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match (kind, &connection.link) {
-            (Kind::Blob, link) if link.is_some() || waiting => {
-                let meter = connection.meter.clone();
-                let busy = connection.serving >= serve::PER_PEER || self.serving >= serve::IN_TOTAL;
-                connection.serving += 1;
-                self.serving += 1;
-                let (store, lists) = (self.store.clone(), self.lists.clone());
-                if connection.serving > 2 * serve::PER_PEER {
-                    // Not even worth an answer: it ignores the ones it got.
-                    connection.serving -= 1;
-                    self.serving -= 1;
-                } else if busy {
-                    self.task(serve::refuse(stream, meter).map(move |()| Done::Served(id)));
-                } else {
-                    self.task(serve::serve(stream, store, lists, meter).map(move |()| Done::Served(id)));
-                }
-            }
+            // Whoever was dialled may know before the dialler that the control stream is up.
+            (Kind::Blob, link) if link.is_some() || waiting || connection.dialled => self.serve(id, stream),
             (Kind::Control, Some(link)) => {
                 link.end(End::Refuse("it opened a second control stream".to_owned(), FAREWELL));
             }
@@ -230,9 +215,10 @@ impl Node {
             self.reserve(peer, relay);
         }
         self.live.insert(peer, id);
-        self.shared.link(peer, link.clone());
+        self.shared.link(peer, link.clone(), meter.clone());
         let session = Session::new(peer, stream, link, meter, self.events.clone(), connected);
         self.task(session.map(move |tail| Done::Ended(id, tail)));
+        self.on_link(peer);
     }
 }
 

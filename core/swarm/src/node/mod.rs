@@ -4,6 +4,7 @@
 //! most one control session per peer: a newer connection of the same peer ends the older session,
 //! and starts its own when the host has been told.
 
+mod bulk;
 mod connections;
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::{mpsc, oneshot};
-use futures::future::{self, BoxFuture, Either};
+use futures::future::{self, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, select};
 use libp2p::identity::Keypair;
@@ -22,15 +23,14 @@ use libp2p::{Multiaddr, Stream, Swarm};
 use tributary_protocol::{Hash, Id};
 
 use crate::behaviour::Behaviour;
-use crate::blob::{self, FetchError, Partials};
 use crate::control::Tail;
-use crate::fetches::{Fetches, Job};
+use crate::fetches::Job;
 use crate::handle::{Event, Events, Handle, Order, Queued, Shared};
 use crate::link::{End, Link};
 use crate::meter::Meter;
-use crate::serve::Lists;
-use crate::streams::{Kind, Opened};
+use crate::streams::Opened;
 use crate::{BlobStore, Config, SwarmError, transport};
+use bulk::Bulk;
 use connections::{innermost, why};
 
 /// Events on their way to the host, for all peers together; each session has one more place. Frames
@@ -78,10 +78,7 @@ struct Node {
     /// Whether it wants to be introduced.
     links: bool,
     shared: Arc<Shared>,
-    store: Arc<dyn BlobStore>,
-    lists: Arc<Lists>,
-    partials: Arc<Partials>,
-    fetches: Fetches,
+    bulk: Bulk,
     events: mpsc::Sender<Queued>,
     /// Events of the node itself that the host's queue has no room for yet. While there are any, no
     /// orders are taken, which bounds them.
@@ -93,7 +90,6 @@ struct Node {
     /// The connection that carries each peer's session.
     live: HashMap<Id, ConnectionId>,
     waiting: HashMap<Id, Waiting>,
-    serving: usize,
 }
 
 /// A node. The host spawns the future; it ends when every [`Handle`] or the [`Events`] are dropped.
@@ -117,15 +113,14 @@ pub fn node(
     }
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared::default());
+    let name = crate::id(&local).ok_or(SwarmError::Secret)?;
+    let bulk = Bulk::new(name, store, shared.throttle.clone(), &config.limits);
     let node = Node {
         swarm,
         is_relay: config.relay.is_some(),
         links: config.links,
         shared: shared.clone(),
-        store,
-        lists: Arc::default(),
-        partials: Arc::new(Partials::new(config.limits.partial_bytes)),
-        fetches: Fetches::new(config.limits.fetch_bytes),
+        bulk,
         events,
         pending: VecDeque::new(),
         tasks: FuturesUnordered::new(),
@@ -133,7 +128,6 @@ pub fn node(
         dials: HashMap::new(),
         live: HashMap::new(),
         waiting: HashMap::new(),
-        serving: 0,
     };
     Ok((Handle::new(shared), Events(receiver), node.run()))
 }
@@ -170,6 +164,7 @@ impl Node {
             select! {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 done = self.tasks.select_next_some() => self.on_done(done),
+                (hash, peer) = self.bulk.again().fuse() => self.ask(&hash, peer),
                 order = order => match order {
                     Some(order) => self.on_order(order),
                     None => return,
@@ -197,10 +192,7 @@ impl Node {
                     link.end(End::Leave("it was closed on purpose".to_owned(), GOODBYE));
                 }
             }
-            Order::Fetch(job) => {
-                self.fetches.push(job);
-                self.start_fetches();
-            }
+            Order::Fetch(job) => self.on_fetch(job),
         }
     }
 
@@ -223,7 +215,7 @@ impl Node {
                 }
             }
             Done::NotHeard(id, heard) => {
-                if self.connections.get(&id).is_some_and(|it| it.meter.read().down == heard) {
+                if self.connections.get(&id).is_some_and(|it| it.meter.heard() == heard) {
                     self.dead(id);
                 }
             }
@@ -239,56 +231,9 @@ impl Node {
                     self.start(connection, stream);
                 }
             }
-            Done::Served(id) => {
-                self.serving -= 1;
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.serving -= 1;
-                }
-            }
+            Done::Served(id) => self.served(id),
             Done::Looked(job, found) => self.on_looked(job, found),
-            Done::Fetched(hash) => {
-                self.fetches.done(&hash);
-                self.start_fetches();
-            }
+            Done::Fetched(hash) => self.on_fetched(&hash),
         }
-    }
-
-    fn start_fetches(&mut self) {
-        while let Some(job) = self.fetches.next() {
-            let local = blob::local(self.store.clone(), job.blob);
-            self.task(local.map(move |found| Done::Looked(job, found)));
-        }
-    }
-
-    /// The own store was asked; if it has not got the blob, the peer is.
-    fn on_looked(&mut self, Job { peer, blob, mut reply }: Job, found: Option<Bytes>) {
-        let hash = blob.hash;
-        let link = self.live.get(&peer).and_then(|id| Some((*id, self.connections.get(id)?.meter.clone())));
-        let (Some((id, meter)), Some(peer), None) = (link, crate::peer_id(peer), &found) else {
-            let gone = || FetchError::Gone("there is no connection to it".to_owned());
-            let _ = reply.send(found.ok_or_else(gone));
-            return self.on_done(Done::Fetched(hash));
-        };
-        let opened = self.swarm.behaviour_mut().streams.open(peer, id, Kind::Blob);
-        let (store, partials) = (self.store.clone(), self.partials.clone());
-        self.task(async move {
-            let fetched = async {
-                let stream = match opened.await {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(why)) => return Err(FetchError::Gone(why)),
-                    Err(oneshot::Canceled) => return Err(FetchError::Gone("the connection was lost".to_owned())),
-                };
-                blob::fetch(stream, blob, store, &partials, &meter).await
-            };
-            // A host that no longer waits ends the transfer; what came is kept for the next attempt.
-            let fetched = match future::select(Box::pin(fetched), reply.cancellation()).await {
-                Either::Left((fetched, _)) => Some(fetched),
-                Either::Right(_) => None,
-            };
-            if let Some(fetched) = fetched {
-                let _ = reply.send(fetched);
-            }
-            Done::Fetched(hash)
-        });
     }
 }

@@ -1,6 +1,8 @@
 //! Nodes on this machine's loopback, spawned and awaited; nothing here sleeps.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod rogue;
+
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,6 +117,8 @@ pub(crate) enum Manner {
     Honest,
     /// The chunk at this index comes out with one bit wrong.
     LiesAt(u64),
+    /// Every chunk comes out with one bit wrong.
+    Lies,
     /// From this index on, reading fails.
     DiesAt(u64),
 }
@@ -152,9 +156,12 @@ impl BlobStore for Watched {
         let index = range.start / CHUNK as u64;
         match *self.manner.lock().unwrap() {
             Manner::DiesAt(at) if index >= at => return Err(io::Error::other("the disk is gone")),
-            Manner::LiesAt(at) if index == at => {
+            manner @ (Manner::LiesAt(_) | Manner::Lies)
+                if manner == Manner::Lies || manner == Manner::LiesAt(index) =>
+            {
                 let mut wrong = bytes.unwrap().to_vec();
                 wrong[0] ^= 1;
+                self.served.fetch_add(1, Ordering::SeqCst);
                 return Ok(Some(wrong.into()));
             }
             _ => {}
