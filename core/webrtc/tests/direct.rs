@@ -51,16 +51,18 @@ impl Server {
 
     /// The next peer that proved who it is.
     async fn accept(&mut self) -> (PeerId, Muxer<Peer>) {
-        match timeout(PATIENCE, next(&mut self.transport)).await.expect("a peer in time") {
-            TransportEvent::Incoming { upgrade, .. } => upgrade.await.unwrap(),
-            other => panic!("{other:?}"),
+        loop {
+            match timeout(PATIENCE, next(&mut self.transport)).await.expect("a peer in time") {
+                TransportEvent::Incoming { upgrade, .. } => return upgrade.await.unwrap(),
+                // Of one more interface.
+                TransportEvent::NewAddress { .. } => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
 
-async fn next(
-    transport: &mut Transport,
-) -> TransportEvent<<Transport as libp2p::Transport>::ListenerUpgrade, Error> {
+async fn next(transport: &mut Transport) -> TransportEvent<<Transport as libp2p::Transport>::ListenerUpgrade, Error> {
     poll_fn(|cx| Pin::new(&mut *transport).poll(cx)).await
 }
 
@@ -123,8 +125,7 @@ async fn a_dialler_and_a_listener_prove_who_they_are() {
 async fn ten_diallers_at_once() {
     let mut server = Server::start().await;
     let address = server.address.clone();
-    let diallers: Vec<_> =
-        (0..10).map(|_| tokio::spawn(dial(Keypair::generate_ed25519(), address.clone()))).collect();
+    let diallers: Vec<_> = (0..10).map(|_| tokio::spawn(dial(Keypair::generate_ed25519(), address.clone()))).collect();
     let mut accepted = Vec::new();
     for _ in 0..10 {
         accepted.push(server.accept().await);

@@ -24,6 +24,9 @@ const FAILED: Duration = Duration::from_secs(25);
 /// How often an idle path is checked: twice within [`DISCONNECTED`].
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
+/// How often a path that is not up yet is tried, RFC 8445 section 14.2, and for how long: ten seconds.
+const TRY: (Duration, u16) = (Duration::from_millis(50), 200);
+
 /// How long the other side may take to confirm a channel.
 const CONFIRM: Duration = Duration::from_secs(10);
 
@@ -88,6 +91,7 @@ impl Setup {
 fn common() -> SettingEngineBuilder {
     SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEP_ALIVE))
+        .with_ice_connection_attempts(Some(TRY.0), Some(TRY.1))
         .with_include_loopback_candidate(true)
         .with_dcep_handshake_timeout(Some(CONFIRM))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE))

@@ -1,5 +1,6 @@
 //! The listener's side of one handshake: ICE, DTLS, then Noise.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,16 @@ use super::super::{Error, Fingerprint, noise};
 use super::certificate::Certificate;
 use super::socket::{OnePort, Part, unused};
 use crate::backend::native::{Native, Peer, Setup};
-use crate::backend::{self, Events, Peer as _, PeerEvent, State};
+use crate::backend::{self, Channel as _, Events, Peer as _, PeerEvent, State};
 use crate::muxer::{Muxer, WAITING};
 use crate::stream::Stream;
 
 /// From a stranger's first packet to a proven peer.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// What the first word waits for the client. Crate `webrtc`, as a client, loses what comes on channel 0 in one
+/// go with the end of the SCTP handshake, because it opens the channel only afterwards.
+const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// Who listens.
 #[derive(Clone)]
@@ -46,13 +51,16 @@ async fn handshake(
 ) -> Result<(PeerId, Muxer<Peer>), Error> {
     let server = host.certificate.fingerprint();
     let setup =
-        Setup::shared(Arc::new(OnePort(part)), unused(from.ip()), host.certificate.inner, &username.server);
+        Setup::shared(Arc::new(OnePort(part.clone())), unused(from.ip()), host.certificate.inner, &username.server);
     let (peer, mut events) = Native::open_with(setup).await?;
-    let channel = peer.channel("", Some(0)).await?;
+    let mut channel = peer.channel("", Some(0)).await?;
     peer.answer(sdp::offer(from, &username)).await?;
+    part.open();
     let early = connected(&mut events).await?;
     let client = sha256(&peer.remote_certificate().await?)?;
     let certificates = Certificates { client, server };
+    poll_fn(|cx| channel.poll_ready(cx)).await?;
+    tokio::time::sleep(FIRST_WORD).await;
     let found = noise::server(&host.identity, certificates, Stream::new(channel)).await?;
     Ok((found, Muxer::new(peer, events).with_waiting(early)))
 }
@@ -78,6 +86,7 @@ fn sha256(certificate: &[u8]) -> Result<Fingerprint, Error> {
     let hash = default_provider()
         .and_then(|provider| provider.crypto().hash(HashAlgorithm::Sha256, certificate))
         .map_err(|error| backend::Error::Other(error.to_string()))?;
-    let bytes = hash.as_slice().try_into().map_err(|_| Error::Description("the hash of its certificate has no 32 bytes"))?;
+    let bytes =
+        hash.as_slice().try_into().map_err(|_| Error::Description("the hash of its certificate has no 32 bytes"))?;
     Ok(Fingerprint::from_bytes(bytes))
 }

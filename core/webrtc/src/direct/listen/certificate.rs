@@ -28,7 +28,9 @@ impl Certificate {
     pub fn generate() -> Result<Self, Unusable> {
         let provider = default_provider().map_err(unusable)?;
         let params = CertificateParams::new(Vec::new()).map_err(unusable)?;
-        Self::new(RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params).map_err(unusable)?)
+        Self::new(
+            RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params).map_err(unusable)?,
+        )
     }
 
     /// Reads what [`Self::to_pem`] wrote.

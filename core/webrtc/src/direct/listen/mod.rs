@@ -28,8 +28,8 @@ use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEve
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
 
-pub use self::certificate::{Certificate, Unusable};
 use self::accept::Host;
+pub use self::certificate::{Certificate, Unusable};
 use self::router::{Proven, Router};
 use self::socket::Port;
 use super::{Address, Error};

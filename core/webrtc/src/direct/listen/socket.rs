@@ -59,8 +59,7 @@ impl Port {
 
     /// Sends one datagram if that can be done at once.
     pub(super) fn answer(&self, datagram: &[u8], destination: SocketAddr) {
-        let transmit =
-            Transmit { destination, ecn: None, contents: datagram, segment_size: None, src_ip: None };
+        let transmit = Transmit { destination, ecn: None, contents: datagram, segment_size: None, src_ip: None };
         let waker = Waker::from(self.senders.clone());
         // Whoever asked will ask again.
         let _ = self.socket.poll_send(&mut Context::from_waker(&waker), &transmit);
@@ -95,11 +94,22 @@ struct Inbox {
     runs: VecDeque<(Vec<u8>, usize, SocketAddr)>,
     bytes: usize,
     reader: Option<Waker>,
+    /// Whether the connection knows enough to understand what comes.
+    open: bool,
 }
 
 impl Part {
     pub(super) fn new(port: Arc<Port>) -> Self {
         Self { port, inbox: Mutex::default() }
+    }
+
+    /// From now on the connection reads.
+    pub(super) fn open(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.open = true;
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
     }
 
     /// Hands over what came for this connection.
@@ -136,7 +146,8 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut inbox = lock(&self.0.inbox);
-        let Some((run, stride, from)) = inbox.runs.pop_front() else {
+        let next = if inbox.open { inbox.runs.pop_front() } else { None };
+        let Some((run, stride, from)) = next else {
             inbox.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
@@ -217,11 +228,8 @@ impl Runtime for OnePort {
 
 /// Where the crate may bind the socket that it won't use: the family must be the other side's.
 pub(super) fn unused(like: IpAddr) -> SocketAddr {
-    let ip: IpAddr = if like.is_ipv4() {
-        std::net::Ipv4Addr::LOCALHOST.into()
-    } else {
-        std::net::Ipv6Addr::LOCALHOST.into()
-    };
+    let ip: IpAddr =
+        if like.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
     SocketAddr::new(ip, 0)
 }
 
