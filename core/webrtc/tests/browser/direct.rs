@@ -1,5 +1,6 @@
 //! Dialling `/webrtc-direct` from a page.
 
+use futures::future::join;
 use libp2p::Transport as _;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::{DialOpts, PortUse};
@@ -14,11 +15,14 @@ use crate::pair::soon;
 #[wasm_bindgen_test]
 async fn a_server_that_is_not_there_is_given_up() {
     let mut transport = dial::Transport::new(Browser, Keypair::generate_ed25519());
-    for host in ["ip4/127.0.0.1", "ip6/::1"] {
+    let mut dial = |host| {
         let address = format!("/{host}/udp/9/webrtc-direct/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g");
         let opts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
-        let dial = transport.dial(address.parse().expect("an address"), opts).expect("one that it dials");
-        let refused = soon("an error", dial).await.err();
+        transport.dial(address.parse().expect("an address"), opts).expect("one that it dials")
+    };
+    let both = join(dial("ip4/127.0.0.1"), dial("ip6/::1"));
+    let (over_4, over_6) = soon("errors", both).await;
+    for refused in [over_4.err(), over_6.err()] {
         assert!(matches!(refused, Some(Error::Unreachable | Error::TimedOut)), "{refused:?}");
     }
 }

@@ -113,12 +113,19 @@ impl Connection {
     }
 
     pub(super) fn on_candidate(&self, event: &RtcPeerConnectionIceEvent) {
-        let candidate = event.candidate().map_or_else(Candidate::default, |found| Candidate {
-            candidate: found.candidate(),
-            sdp_mid: found.sdp_mid(),
-            sdp_m_line_index: found.sdp_m_line_index(),
-            username_fragment: Reflect::get(&found, &USERNAME_FRAGMENT.into()).ok().and_then(|text| text.as_string()),
-        });
+        let candidate = match event.candidate() {
+            // One without text ends a section, and there is one section: what follows, none at all, says so too.
+            Some(found) if found.candidate().is_empty() => return,
+            Some(found) => Candidate {
+                candidate: found.candidate(),
+                sdp_mid: found.sdp_mid(),
+                sdp_m_line_index: found.sdp_m_line_index(),
+                username_fragment: Reflect::get(&found, &USERNAME_FRAGMENT.into())
+                    .ok()
+                    .and_then(|text| text.as_string()),
+            },
+            None => Candidate::default(),
+        };
         self.emit(PeerEvent::Candidate(candidate));
     }
 
