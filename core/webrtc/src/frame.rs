@@ -9,7 +9,7 @@
 use bytes::{Bytes, BytesMut};
 
 pub use crate::wire::Malformed;
-use crate::wire::{self, Splitter, Value};
+use crate::wire::{self, Length, Splitter, Value};
 
 /// Bytes of the longest frame, its length prefix included: what every implementation takes (specification).
 pub const MAX_FRAME: usize = 16 * 1024;
@@ -142,14 +142,11 @@ impl Filling {
     pub fn take(&mut self) -> Bytes {
         let mut frame = std::mem::take(&mut self.0);
         let payload = frame.len() - HEADER;
-        let mut len = [0; 3];
-        let len_bytes = wire::put_varint(payload, &mut len);
-        let mut body = [0; 3];
-        let body_bytes = wire::put_varint(1 + len_bytes + payload, &mut body);
-        let start = HEADER - body_bytes - 1 - len_bytes;
-        frame[start..start + body_bytes].copy_from_slice(&body[..body_bytes]);
-        frame[start + body_bytes] = 0x12;
-        frame[HEADER - len_bytes..HEADER].copy_from_slice(&len[..len_bytes]);
+        let len = Length::of(payload);
+        let body = Length::of(1 + len.as_slice().len() + payload);
+        let header = [body.as_slice(), &[0x12], len.as_slice()].concat();
+        let start = HEADER - header.len();
+        frame[start..HEADER].copy_from_slice(&header);
         frame.freeze().split_off(start)
     }
 }

@@ -13,5 +13,6 @@ pub mod backend;
 pub mod direct;
 pub mod frame;
 pub mod muxer;
+pub mod private;
 pub mod stream;
 mod wire;

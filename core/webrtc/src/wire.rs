@@ -140,18 +140,31 @@ fn varint(message: &mut Bytes) -> Result<u64, Malformed> {
     Err(Malformed::Unreadable)
 }
 
-/// Writes `value` as a varint and says how many bytes it took.
-pub(crate) fn put_varint(mut value: usize, out: &mut [u8; PREFIX]) -> usize {
-    debug_assert!(value < 1 << (7 * PREFIX), "lengths fit the prefix");
-    for (at, byte) in out.iter_mut().enumerate() {
-        *byte = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            return at + 1;
+/// A length as it is written.
+pub(crate) struct Length {
+    bytes: [u8; PREFIX],
+    used: usize,
+}
+
+impl Length {
+    pub(crate) fn of(mut value: usize) -> Self {
+        debug_assert!(value < 1 << (7 * PREFIX), "lengths fit the prefix");
+        let mut length = Self { bytes: [0; PREFIX], used: 0 };
+        while length.used < PREFIX {
+            let more = value > 0x7f;
+            length.bytes[length.used] = (value & 0x7f) as u8 | if more { 0x80 } else { 0 };
+            length.used += 1;
+            value >>= 7;
+            if !more {
+                break;
+            }
         }
-        *byte |= 0x80;
+        length
     }
-    PREFIX
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
 }
 
 #[cfg(test)]
@@ -161,9 +174,7 @@ mod tests {
     use super::*;
 
     fn prefixed(message: &[u8]) -> Vec<u8> {
-        let mut prefix = [0; PREFIX];
-        let len = put_varint(message.len(), &mut prefix);
-        [&prefix[..len], message].concat()
+        [Length::of(message.len()).as_slice(), message].concat()
     }
 
     fn split(pieces: impl IntoIterator<Item = Vec<u8>>, max: usize) -> Result<Vec<Bytes>, Malformed> {
