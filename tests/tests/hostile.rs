@@ -481,6 +481,14 @@ fn another_run_or_version_is_told_in_words() {
     let mut desk = Desk::new(1);
     desk.message(me, ToCoordinator::Hello(Hello { version: 99, ..hello() }));
     assert_eq!(desk.refusal(me), Some(&Refusal::Version { ours: PROTOCOL_VERSION, yours: 99 }));
+    // Version 1 said nothing of links: its hello is shorter, and still readable enough to be answered.
+    let mut old = ToCoordinator::Hello(Hello { version: 1, ..hello() }).encode();
+    old.pop();
+    let read = ToCoordinator::decode(&old);
+    assert!(matches!(&read, Ok(ToCoordinator::Hello(Hello { version: 1, .. }))), "{read:?}");
+    let mut ours = ToCoordinator::Hello(hello()).encode();
+    ours.pop();
+    assert_eq!(ToCoordinator::decode(&ours), Err(BadFrame::Malformed));
     assert!(desk.refusal(me).unwrap().to_string().contains("reload the page"));
     assert_eq!((&desk.dropped[..], desk.machine.peers()), (&[me.id()][..], 0));
 }

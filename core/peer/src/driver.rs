@@ -65,6 +65,7 @@ impl<P: Platform> Driver<P> {
             jitter: platform.random(),
         });
         let address = options.coordinator;
+        handle.set_upload_limit(options.upload_limit);
         Self {
             machine,
             coordinator,
@@ -105,7 +106,7 @@ impl<P: Platform> Driver<P> {
                     Some(Command::Start) => self.input(Input::Start),
                     Some(Command::Finish) => self.input(Input::Finish),
                     Some(Command::Stop) => self.input(Input::Stop),
-                    Some(Command::UploadLimit(_)) => {}
+                    Some(Command::UploadLimit(limit)) => self.handle.set_upload_limit(limit),
                     Some(Command::Quit) | None => {
                         self.input(Input::Stop);
                         self.act();

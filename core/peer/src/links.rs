@@ -4,7 +4,7 @@
 //! coordinator's address over which nobody can be introduced.
 
 use tributary_protocol::Id;
-use tributary_protocol::contributor::Traffic;
+use tributary_protocol::contributor::{PeerTraffic, Traffic};
 use tributary_swarm::{Handle, Multiaddr};
 
 /// Dials another contributor.
@@ -20,9 +20,22 @@ fn introduced(coordinator: &Multiaddr, peer: Id) -> Option<Multiaddr> {
 }
 
 /// What has moved since the node began.
-pub(crate) fn traffic(handle: &Handle, _coordinator: &Id) -> Traffic {
+pub(crate) fn traffic(handle: &Handle, coordinator: &Id) -> Traffic {
     let total = handle.traffic();
-    Traffic { up: total.up, down: total.down, ..Traffic::default() }
+    let links = handle.links().into_iter().filter(|link| link.peer != *coordinator);
+    Traffic {
+        up: total.up,
+        down: total.down,
+        bulk_direct: total.bulk_direct.down,
+        bulk_coordinator: total.bulk_origin.down,
+        peers: links
+            .map(|link| PeerTraffic {
+                peer: link.peer,
+                up: link.control.up + link.bulk.up,
+                down: link.control.down + link.bulk.down,
+            })
+            .collect(),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{BlobRef, Hash, Id, PROTOCOL_VERSION, Signed};
 /// From a contributor to the coordinator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToCoordinator {
-    /// The first message on a connection.
+    /// The first message on a connection, and here: other versions find it by that.
     Hello(Hello),
     /// How it goes, for the others to see; at most one every [`STATUS_EVERY_MS`].
     Status(Status),
@@ -361,15 +361,31 @@ pub trait Message: Serialize + DeserializeOwned {
 
     /// The message in a frame.
     fn decode(frame: &[u8]) -> Result<Self, BadFrame> {
-        if frame.len() > MAX_CONTROL_FRAME {
-            return Err(BadFrame::TooLong(frame.len()));
+        whole(frame)
+    }
+}
+
+fn whole<M: Message>(frame: &[u8]) -> Result<M, BadFrame> {
+    if frame.len() > MAX_CONTROL_FRAME {
+        return Err(BadFrame::TooLong(frame.len()));
+    }
+    let (message, tail) = postcard::take_from_bytes::<M>(frame).map_err(|_| BadFrame::Malformed)?;
+    if !tail.is_empty() {
+        return Err(BadFrame::Malformed);
+    }
+    message.check().map_err(BadFrame::OutOfBounds)?;
+    Ok(message)
+}
+
+/// A hello of another version, of which only the version can be read: the message's number, then the
+/// first field. Its sender can be told what is the matter.
+fn foreign_hello(frame: &[u8]) -> Option<ToCoordinator> {
+    match postcard::take_from_bytes::<(u32, u16)>(frame) {
+        Ok(((0, version), _)) if version != PROTOCOL_VERSION => {
+            let (run, kind, agent) = (None, PeerKind::Native, String::new());
+            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false }))
         }
-        let (message, tail) = postcard::take_from_bytes::<Self>(frame).map_err(|_| BadFrame::Malformed)?;
-        if !tail.is_empty() {
-            return Err(BadFrame::Malformed);
-        }
-        message.check().map_err(BadFrame::OutOfBounds)?;
-        Ok(message)
+        _ => None,
     }
 }
 
@@ -380,6 +396,10 @@ impl Message for ToCoordinator {
             ToCoordinator::Status(status) => text(&status.device),
             ToCoordinator::Commit(_) | ToCoordinator::Pass { .. } => Ok(()),
         }
+    }
+
+    fn decode(frame: &[u8]) -> Result<Self, BadFrame> {
+        whole(frame).or_else(|why| foreign_hello(frame).filter(|_| why == BadFrame::Malformed).ok_or(why))
     }
 }
 
