@@ -7,6 +7,7 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{identify, ping, relay};
 use tributary_protocol::limits::MAX_TEXT;
+use tributary_webrtc::private;
 
 use crate::transport::{MemoryGuard, RelayServer, memory_guard, relay_server};
 use crate::{Config, streams};
@@ -31,11 +32,17 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     relay: RelayServer,
     relayed: relay::client::Behaviour,
+    webrtc: private::Behaviour,
     pub(crate) streams: streams::Behaviour,
 }
 
 impl Behaviour {
-    pub(crate) fn new(config: &Config, keypair: &Keypair, relayed: relay::client::Behaviour) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        keypair: &Keypair,
+        relayed: relay::client::Behaviour,
+        webrtc: private::Behaviour,
+    ) -> Self {
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(config.limits.pending))
             .with_max_pending_outgoing(Some(config.limits.pending))
@@ -53,6 +60,7 @@ impl Behaviour {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
             relay: relay_server(keypair.public().to_peer_id(), config.relay),
             relayed,
+            webrtc,
             streams: streams::Behaviour::default(),
         }
     }

@@ -21,19 +21,21 @@ pub struct Config {
     /// Be introduced: keep a place at the relay of whoever is dialled, so that other peers can connect
     /// directly.
     pub links: bool,
+    /// STUN servers, as `stun:host:port`: they tell a peer behind a router how others see it.
+    pub stun: Vec<String>,
 }
 
 impl Config {
     /// For `tributary serve`.
     pub fn coordinator(secret: [u8; 32], agent: &str) -> Self {
         let (limits, relay) = (Limits::coordinator(), Some(Relay::default()));
-        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay, links: false }
+        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay, links: false, stun: Vec::new() }
     }
 
     /// For a contributor, which only dials.
     pub fn contributor(secret: [u8; 32], agent: &str) -> Self {
         let limits = Limits::contributor();
-        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay: None, links: true }
+        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay: None, links: true, stun: Vec::new() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! How bytes travel where: the only place in this crate that knows its target.
 //!
-//! Natively TCP, QUIC and WebSocket; in a browser WebSocket. Every path ends in the same thing, an
-//! authenticated connection with streams. A further transport (WebRTC) is one more
-//! `or_transport` in each `imp`.
+//! To a coordinator natively TCP, QUIC and WebSocket, in a browser WebSocket and `/webrtc-direct`; between
+//! contributors `/webrtc`, introduced over the coordinator's relay. Every path ends in the same thing, an
+//! authenticated connection with streams.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport, noise, relay, swarm, yamux};
+use tributary_webrtc::{direct, private};
 
-use crate::SwarmError;
+use crate::{Config, SwarmError};
 
 pub(crate) use imp::{MemoryGuard, RelayServer, blocking, is_free, memory_guard, relay_server};
 
@@ -24,26 +25,38 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 /// How long a connection without any stream is kept. The control stream keeps the ones in use.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What a swarm is made of besides its behaviour.
+/// Every transport of this target, authenticated, and the behaviours that work for some of them.
 pub(crate) struct Transports {
-    /// Every transport of this target, authenticated.
     pub(crate) all: Boxed<(PeerId, StreamMuxerBox)>,
     /// Keeps this node's place at a relay.
     pub(crate) relay: relay::client::Behaviour,
+    /// Signals for `/webrtc`.
+    pub(crate) webrtc: private::Behaviour,
 }
 
-/// Every transport of this target, authenticated as `keypair`.
-pub(crate) fn transports(keypair: &Keypair) -> Result<Transports, SwarmError> {
+pub(crate) fn transports(config: &Config, keypair: &Keypair) -> Result<Transports, SwarmError> {
     let noise = noise::Config::new(keypair).map_err(|error| SwarmError::Transport(error.to_string()))?;
+    let signalled = private::Config::default();
+    signalled.stun.set(config.stun.clone());
+    let (signalled, webrtc) = private::new(signalled, imp::Webrtc::default());
+    let direct = direct::dial::Transport::new(imp::Webrtc::default(), keypair.clone());
     let (relayed, relay) = relay::client::new(keypair.public().to_peer_id());
     let relayed = relayed
         .upgrade(Version::V1Lazy)
         .authenticate(noise.clone())
         .multiplex(yamux::Config::default())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    // The relay takes every address with a relay in it, and no other; so it stands before the rest.
-    let all = OrTransport::new(relayed, imp::transport(keypair, noise)?).map(|either, _| either.into_inner());
-    Ok(Transports { all: TransportTimeout::new(all, HANDSHAKE).boxed(), relay })
+    // What is introduced over a relay comes before the relay, which takes every address with a relay in it,
+    // and the relay before those that would take the address of the relay for the whole.
+    let rest = OrTransport::new(relayed, imp::transport(keypair, noise)?).map(|either, _| either.into_inner());
+    // Both kinds of WebRTC have time-outs of their own.
+    let rest = TransportTimeout::new(rest, HANDSHAKE);
+    let webrtc_or_rest = OrTransport::new(direct.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))), rest)
+        .map(|either, _| either.into_inner());
+    let all = OrTransport::new(signalled.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))), webrtc_or_rest)
+        .map(|either, _| either.into_inner())
+        .boxed();
+    Ok(Transports { all, relay, webrtc })
 }
 
 /// The swarm's settings, with this target's way to run a connection.
@@ -69,6 +82,8 @@ mod imp {
     };
 
     use crate::{Relay, SwarmError};
+
+    pub(super) use tributary_webrtc::backend::native::Native as Webrtc;
 
     /// Refuses connections while the process holds too much memory.
     pub(crate) type MemoryGuard = memory_connection_limits::Behaviour;
@@ -183,6 +198,8 @@ mod imp {
     use libp2p::{Multiaddr, PeerId, Transport, noise, swarm, websocket_websys, yamux};
 
     use crate::{Relay, SwarmError};
+
+    pub(super) use tributary_webrtc::backend::browser::Browser as Webrtc;
 
     /// A page cannot see its own memory; the browser bounds it.
     pub(crate) type MemoryGuard = swarm::dummy::Behaviour;

@@ -14,6 +14,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Stream, ping};
 use tributary_protocol::Id;
+use tributary_webrtc::private::is_relayed;
 
 use super::{Connection, Done, Node, Waiting};
 use crate::behaviour::BehaviourEvent;
@@ -222,15 +223,9 @@ impl Node {
     }
 }
 
-/// Whether an address leads over a relay, be it only for the introduction.
+/// Whether an address takes a relay, be it only for the introduction.
 fn is_introduced(addr: &Multiaddr) -> bool {
-    addr.iter().any(|part| part == Protocol::P2pCircuit)
-}
-
-/// Whether what is sent on a connection goes over a relay.
-fn is_relayed(endpoint: &ConnectedPoint) -> bool {
-    let (ConnectedPoint::Dialer { address: addr, .. } | ConnectedPoint::Listener { local_addr: addr, .. }) = endpoint;
-    is_introduced(addr) && !addr.iter().any(|part| part == Protocol::WebRTC)
+    addr.iter().any(|part| matches!(part, Protocol::P2pCircuit | Protocol::WebRTC))
 }
 
 /// A failed dial in words for people: what went wrong, without the layers in between.

@@ -18,6 +18,7 @@ use futures::future::{self, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, select};
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, dial_opts::DialOpts};
 use libp2p::{Multiaddr, Stream, Swarm};
 use tributary_protocol::{Hash, Id};
@@ -102,14 +103,19 @@ pub fn node(
     store: Arc<dyn BlobStore>,
 ) -> Result<(Handle, Events, impl Future<Output = ()> + Send + 'static), SwarmError> {
     let keypair = Keypair::ed25519_from_bytes(config.secret).map_err(|_| SwarmError::Secret)?;
-    let transports = transport::transports(&keypair)?;
-    let behaviour = Behaviour::new(&config, &keypair, transports.relay);
+    let transports = transport::transports(&config, &keypair)?;
+    let behaviour = Behaviour::new(&config, &keypair, transports.relay, transports.webrtc);
     let local = keypair.public().to_peer_id();
     let mut swarm = Swarm::new(transports.all, behaviour, local, transport::swarm_config());
     for addr in &config.listen {
         let refused = |why| SwarmError::Listen { addr: addr.clone(), why };
         transport::is_free(addr).map_err(|error| refused(error.to_string()))?;
         swarm.listen_on(addr.clone()).map_err(|error| refused(innermost(&error)))?;
+    }
+    if config.links {
+        // Nothing is opened by that: it lets peers that are introduced in.
+        let listening = swarm.listen_on(Multiaddr::from(Protocol::WebRTC));
+        listening.map_err(|error| SwarmError::Transport(innermost(&error)))?;
     }
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared::default());
