@@ -74,7 +74,7 @@ pub(crate) struct ServeArgs {
     /// Where the page and the API are served; port 0 takes any free one [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDR", env = "TRIBUTARY_HTTP", hide_env_values = true)]
     pub(crate) http: Option<String>,
-    /// Where peers connect; may be given several times [default: TCP and QUIC on 4001, WebSocket on 4003]
+    /// Where peers connect; may be given several times [default: TCP and QUIC on 4001, WebRTC on 4002, WebSocket on 4003]
     #[arg(long, value_name = "MULTIADDR", env = "TRIBUTARY_LISTEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
     /// Further addresses by which peers reach this machine, such as a proxy's; told to them first

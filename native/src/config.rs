@@ -21,8 +21,14 @@ const FILE: &str = "tributary.toml";
 /// The run file where none is named.
 const RUN: &str = "run.toml";
 
-/// Where peers connect by default: TCP and QUIC for programs, WebSocket for tabs.
-const LISTEN: [&str; 3] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4003/ws"];
+/// Where peers connect by default: TCP and QUIC for programs; WebSocket for tabs, and WebRTC for those on
+/// an encrypted page, which may not open a plain WebSocket.
+const LISTEN: [&str; 4] = [
+    "/ip4/0.0.0.0/tcp/4001",
+    "/ip4/0.0.0.0/udp/4001/quic-v1",
+    "/ip4/0.0.0.0/udp/4002/webrtc-direct",
+    "/ip4/0.0.0.0/tcp/4003/ws",
+];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

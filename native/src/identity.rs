@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tributary_protocol::Identity;
+use tributary_webrtc::direct::listen::Certificate;
 
 use crate::files;
 
 /// The file's name in a state folder: 32 bytes of secret.
 const FILE: &str = "identity.key";
+
+/// The WebRTC certificate's file.
+const CERTIFICATE: &str = "webrtc.pem";
 
 /// The identity of a state folder; the first call makes folder and identity.
 pub(crate) fn load_or_create(state: &Path) -> anyhow::Result<Identity> {
@@ -32,6 +36,24 @@ pub(crate) fn load_or_create(state: &Path) -> anyhow::Result<Identity> {
             getrandom::fill(&mut secret).context("the system gives no random numbers for an identity")?;
             files::write_private(&path, &secret).map_err(|e| files::trouble("write", &path, &e))?;
             Ok(Identity::from_secret(secret))
+        }
+        Err(error) => Err(files::trouble("read", &path, &error)),
+    }
+}
+
+/// The certificate of a state folder's `/webrtc-direct` port, as PEM; the first call makes it. It proves
+/// nothing about who this is, but its hash is a part of the address that people may have written down.
+pub(crate) fn certificate(state: &Path) -> anyhow::Result<String> {
+    let path = state.join(CERTIFICATE);
+    match fs::read_to_string(&path) {
+        Ok(pem) => {
+            Certificate::from_pem(&pem).with_context(|| format!("{} is damaged; delete it", path.display()))?;
+            Ok(pem)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let pem = Certificate::generate()?.to_pem()?;
+            files::write_private(&path, pem.as_bytes()).map_err(|e| files::trouble("write", &path, &e))?;
+            Ok(pem)
         }
         Err(error) => Err(files::trouble("read", &path, &error)),
     }
@@ -63,5 +85,15 @@ mod tests {
         fs::write(state.join(FILE), b"short").unwrap();
         let error = load_or_create(&state).unwrap_err().to_string();
         assert!(error.contains("5 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_stays_and_a_broken_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let pem = certificate(dir.path()).unwrap();
+        assert_eq!(certificate(dir.path()).unwrap(), pem);
+        fs::write(dir.path().join(CERTIFICATE), &pem[..40]).unwrap();
+        let error = certificate(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("webrtc.pem") && error.contains("delete it"), "{error}");
     }
 }

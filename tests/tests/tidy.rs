@@ -24,7 +24,14 @@ const USES: [(&str, &[&str]); 12] = [
     ("tributary-peer", &["tributary-protocol", "tributary-swarm"]),
     (
         "tributary",
-        &["tributary-ledger", "tributary-peer", "tributary-protocol", "tributary-swarm", "tributary-trainer"],
+        &[
+            "tributary-ledger",
+            "tributary-peer",
+            "tributary-protocol",
+            "tributary-swarm",
+            "tributary-trainer",
+            "tributary-webrtc",
+        ],
     ),
     ("tributary-web-net", &["tributary-peer", "tributary-protocol", "tributary-swarm"]),
     ("tributary-web-trainer", &["tributary-protocol", "tributary-trainer"]),

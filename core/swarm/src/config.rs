@@ -23,19 +23,40 @@ pub struct Config {
     pub links: bool,
     /// STUN servers, as `stun:host:port`: they tell a peer behind a router how others see it.
     pub stun: Vec<String>,
+    /// The certificate of `/webrtc-direct` with its key, as PEM: its hash stands in the address. None: a new
+    /// one. A page has none.
+    pub certificate: Option<String>,
 }
 
 impl Config {
     /// For `tributary serve`.
     pub fn coordinator(secret: [u8; 32], agent: &str) -> Self {
         let (limits, relay) = (Limits::coordinator(), Some(Relay::default()));
-        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay, links: false, stun: Vec::new() }
+        Self {
+            secret,
+            agent: agent.to_owned(),
+            listen: Vec::new(),
+            limits,
+            relay,
+            links: false,
+            stun: Vec::new(),
+            certificate: None,
+        }
     }
 
     /// For a contributor, which only dials.
     pub fn contributor(secret: [u8; 32], agent: &str) -> Self {
         let limits = Limits::contributor();
-        Self { secret, agent: agent.to_owned(), listen: Vec::new(), limits, relay: None, links: true, stun: Vec::new() }
+        Self {
+            secret,
+            agent: agent.to_owned(),
+            listen: Vec::new(),
+            limits,
+            relay: None,
+            links: true,
+            stun: Vec::new(),
+            certificate: None,
+        }
     }
 }
 

@@ -55,10 +55,49 @@ pub(crate) fn id(peer: &PeerId) -> Option<Id> {
     Id::from_peer_id_bytes(&peer.to_bytes())
 }
 
+/// The STUN server of a coordinator that is reached at `reached` and says that it listens on `addrs`: the
+/// port of its `/webrtc-direct`, which answers STUN too. None if it has no such port.
+pub fn stun_of(reached: &Multiaddr, addrs: &[String]) -> Option<String> {
+    use libp2p::multiaddr::Protocol;
+    let host = match reached.iter().next()? {
+        Protocol::Ip4(ip) => ip.to_string(),
+        Protocol::Ip6(ip) => format!("[{ip}]"),
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => name.into_owned(),
+        _ => return None,
+    };
+    let port = addrs.iter().filter_map(|addr| addr.parse::<Multiaddr>().ok()).find_map(|addr| {
+        let mut parts = addr.iter().skip(1);
+        match (parts.next()?, parts.next()?) {
+            (Protocol::Udp(port), Protocol::WebRTCDirect) => Some(port),
+            _ => None,
+        }
+    })?;
+    Some(format!("stun:{host}:{port}"))
+}
+
 /// The peer that an address ends in, if it ends in `/p2p/` and an Ed25519 key.
 pub fn id_of(address: &Multiaddr) -> Option<Id> {
     match address.iter().last()? {
         libp2p::multiaddr::Protocol::P2p(peer) => id(&peer),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stun_is_where_webrtc_direct_is() {
+        let addrs = ["/ip4/10.0.0.5/tcp/4001", "/ip4/10.0.0.5/udp/4002/webrtc-direct"].map(str::to_owned);
+        for (reached, expected) in [
+            ("/dns/river.example/tcp/443/wss", "stun:river.example:4002"),
+            ("/ip4/192.0.2.1/tcp/4001", "stun:192.0.2.1:4002"),
+            ("/ip6/2001:db8::1/udp/4001/quic-v1", "stun:[2001:db8::1]:4002"),
+        ] {
+            let reached = reached.parse().unwrap();
+            assert_eq!(stun_of(&reached, &addrs).as_deref(), Some(expected));
+            assert_eq!(stun_of(&reached, &addrs[..1]), None);
+        }
     }
 }

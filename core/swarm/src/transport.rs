@@ -48,7 +48,7 @@ pub(crate) fn transports(config: &Config, keypair: &Keypair) -> Result<Transport
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     // What is introduced over a relay comes before the relay, which takes every address with a relay in it,
     // and the relay before those that would take the address of the relay for the whole.
-    let rest = OrTransport::new(relayed, imp::transport(keypair, noise)?).map(|either, _| either.into_inner());
+    let rest = OrTransport::new(relayed, imp::transport(config, keypair, noise)?).map(|either, _| either.into_inner());
     // Both kinds of WebRTC have time-outs of their own.
     let rest = TransportTimeout::new(rest, HANDSHAKE);
     let webrtc_or_rest = OrTransport::new(direct.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))), rest)
@@ -81,7 +81,10 @@ mod imp {
         Multiaddr, PeerId, Transport, dns, memory_connection_limits, noise, quic, relay, swarm, tcp, websocket, yamux,
     };
 
-    use crate::{Relay, SwarmError};
+    use tributary_webrtc::direct;
+    use tributary_webrtc::direct::listen::Certificate;
+
+    use crate::{Config, Relay, SwarmError};
 
     pub(super) use tributary_webrtc::backend::native::Native as Webrtc;
 
@@ -157,9 +160,14 @@ mod imp {
     }
 
     pub(super) fn transport(
+        config: &Config,
         keypair: &Keypair,
         noise: noise::Config,
     ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, SwarmError> {
+        let certificate = config.certificate.as_deref().map_or_else(Certificate::generate, Certificate::from_pem);
+        let certificate = certificate.map_err(|error| SwarmError::Transport(error.to_string()))?;
+        let direct = direct::listen::Transport::new(keypair.clone(), certificate)
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
         let no_names = |error| SwarmError::Transport(format!("the system's name servers cannot be read: {error}"));
         let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
         // WebSocket resolves names inside, because TLS must see them first, and stands first,
@@ -178,7 +186,8 @@ mod imp {
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
         let sockets = OrTransport::new(quic, tcp).map(|either, _| either.into_inner());
         let named = dns::tokio::Transport::system(sockets).map_err(no_names)?;
-        Ok(OrTransport::new(websocket, named).map(|either, _| either.into_inner()).boxed())
+        let dialled = OrTransport::new(websocket, named).map(|either, _| either.into_inner());
+        Ok(OrTransport::new(direct, dialled).map(|either, _| either.into_inner()).boxed())
     }
 }
 
@@ -197,7 +206,7 @@ mod imp {
     use libp2p::identity::Keypair;
     use libp2p::{Multiaddr, PeerId, Transport, noise, swarm, websocket_websys, yamux};
 
-    use crate::{Relay, SwarmError};
+    use crate::{Config, Relay, SwarmError};
 
     pub(super) use tributary_webrtc::backend::browser::Browser as Webrtc;
 
@@ -230,7 +239,8 @@ mod imp {
     }
 
     pub(super) fn transport(
-        _keypair: &Keypair,
+        _: &Config,
+        _: &Keypair,
         noise: noise::Config,
     ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, SwarmError> {
         Ok(websocket_websys::Transport::default()

@@ -65,6 +65,7 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     let swarm = tributary_swarm::Config {
         listen: config.listen.clone(),
         relay: Some(config.relay),
+        certificate: Some(identity::certificate(&config.state)?),
         ..tributary_swarm::Config::coordinator(identity.secret(), agent)
     };
     let (handle, mut events, node) = tributary_swarm::node(swarm, store.clone())?;

@@ -26,6 +26,8 @@ pub(super) struct Found {
     pub(super) run: Option<Hash>,
     /// The run's name, for people.
     pub(super) name: Option<String>,
+    /// The coordinator's STUN server, if the page named one.
+    pub(super) stun: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,7 +47,7 @@ pub(super) fn find(coordinator: &str) -> anyhow::Result<Found> {
         if !coordinator.contains("/p2p/") {
             bail!("{coordinator} does not say whom to find there; it must end in /p2p/ and the coordinator's id");
         }
-        return Ok(Found { addr, run: None, name: None });
+        return Ok(Found { addr, run: None, name: None, stun: None });
     }
     let url = if coordinator.contains("://") { coordinator.to_owned() } else { format!("http://{coordinator}") };
     let host = host_of(&url)
@@ -63,7 +65,8 @@ pub(super) fn find(coordinator: &str) -> anyhow::Result<Found> {
         .map_err(|e| anyhow::anyhow!("the coordinator at {url} describes itself in a way this program does not read ({e}); update the older of the two"))?;
     let addr = choose(&run.addrs, &run.peer, host)
         .with_context(|| format!("the coordinator at {url} names no address that this program can use"))?;
-    Ok(Found { addr, run: Some(run.run), name: Some(run.name) })
+    let stun = tributary_swarm::stun_of(&addr, &run.addrs);
+    Ok(Found { addr, run: Some(run.run), name: Some(run.name), stun })
 }
 
 /// What every version's `/run.json` has.
@@ -99,7 +102,7 @@ fn host_of(url: &str) -> Option<&str> {
 
 /// The best of a coordinator's addresses for someone who reached its page at `host`: an address at that
 /// host, or a name that it announces, else one of its ports at that host; over TCP, which every network
-/// lets through, before QUIC, before WebSocket.
+/// lets through, before QUIC, before WebSocket, before WebRTC.
 fn choose(addrs: &[String], peer: &Id, host: &str) -> Option<Multiaddr> {
     let here = match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}/"),
@@ -109,7 +112,9 @@ fn choose(addrs: &[String], peer: &Id, host: &str) -> Option<Multiaddr> {
     };
     let rank = |addr: &str| {
         let place = u8::from(!addr.starts_with(&here) && !addr.starts_with("/dns"));
-        let way = if addr.contains("/ws") || addr.contains("/tls") {
+        let way = if addr.contains("/webrtc-direct") {
+            3
+        } else if addr.contains("/ws") || addr.contains("/tls") {
             2
         } else if addr.contains("/quic-v1") {
             1
@@ -157,6 +162,7 @@ mod tests {
             ["/ip4/127.0.0.1/tcp/3/ws", "/ip4/127.0.0.1/udp/2/quic-v1", "/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.5/tcp/1"];
         check(&local, "127.0.0.1", "/ip4/127.0.0.1/tcp/1");
         check(&local, "localhost", "/ip4/127.0.0.1/tcp/1");
+        check(&["/ip4/127.0.0.1/udp/1/webrtc-direct", local[0]], "localhost", local[0]);
         check(&local, "10.0.0.5", "/ip4/10.0.0.5/tcp/1");
         check(&local[..2], "127.0.0.1", "/ip4/127.0.0.1/udp/2/quic-v1");
         check(&local, "river.example", "/dns/river.example/tcp/1");

@@ -54,7 +54,10 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     progress.joining(&found);
     let store = Arc::new(MemoryStore::new(STORE));
     let agent = concat!("tributary/", env!("CARGO_PKG_VERSION")).to_owned();
-    let swarm = tributary_swarm::Config::contributor(identity.secret(), &agent);
+    let swarm = tributary_swarm::Config {
+        stun: found.stun.into_iter().collect(),
+        ..tributary_swarm::Config::contributor(identity.secret(), &agent)
+    };
     let (handle, events, node) = tributary_swarm::node(swarm, store.clone())?;
     tokio::spawn(node);
     let options = Options {

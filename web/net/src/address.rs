@@ -1,6 +1,7 @@
 //! Which of the coordinator's addresses this page can reach.
 //!
-//! A page reaches WebSockets only, and one that came over https encrypted ones only. A coordinator
+//! A page reaches WebSockets, and one that came over https encrypted ones only; or else the coordinator's
+//! WebRTC port, which needs no certificate that a browser knows, but an address in numbers. A coordinator
 //! that listens on every interface, or on this machine's own, doesn't know by which name it was
 //! reached; the page does, because it came from there.
 
@@ -33,24 +34,24 @@ impl Page {
 pub(crate) enum Unreachable {
     /// Plain WebSockets only, on an encrypted page.
     #[error(
-        "This page came over https and the coordinator offers no encrypted WebSocket, which the browser insists on. \
-         Tell whoever runs this site that it must announce a /wss address."
+        "This page came over https and the coordinator offers no encrypted WebSocket, which the browser insists on, \
+         and no WebRTC. Tell whoever runs this site that it must announce a /wss or a /webrtc-direct address."
     )]
     Plain,
     /// No WebSocket at all.
     #[error(
-        "The coordinator offers no WebSocket, which is all that a page can reach. Tell whoever runs this site that \
-         it must listen on a /ws address."
+        "The coordinator offers no WebSocket and no WebRTC, which is all that a page can reach. Tell whoever runs \
+         this site that it must listen on a /ws or a /webrtc-direct address."
     )]
     None,
 }
 
-/// The address to dial: one on the page's own host before others, otherwise the first that can be
-/// reached. Ends in the coordinator's id.
+/// The address to dial: a WebSocket before WebRTC, one on the page's own host before others, otherwise
+/// the first that can be reached. Ends in the coordinator's id.
 pub(crate) fn choose(addrs: &[String], peer: &str, page: &Page) -> Result<Multiaddr, Unreachable> {
     let listed = addrs.iter().filter_map(|addr| Listed::parse(addr, peer, page)).collect::<Vec<_>>();
-    let reachable = || listed.iter().filter(|listed| listed.encrypted || !page.secure);
-    let best = reachable().find(|listed| listed.here).or_else(|| reachable().next());
+    let reachable = listed.iter().filter(|listed| listed.encrypted || !page.secure);
+    let best = reachable.min_by_key(|listed| (listed.direct, !listed.here));
     match best {
         Some(listed) => Ok(listed.addr.clone()),
         None if listed.is_empty() => Err(Unreachable::None),
@@ -61,6 +62,8 @@ pub(crate) fn choose(addrs: &[String], peer: &str, page: &Page) -> Result<Multia
 struct Listed {
     addr: Multiaddr,
     encrypted: bool,
+    /// WebRTC, not a WebSocket.
+    direct: bool,
     /// On the host that the page came from.
     here: bool,
 }
@@ -69,9 +72,10 @@ impl Listed {
     fn parse(addr: &str, peer: &str, page: &Page) -> Option<Self> {
         let mut parts: Vec<&str> = addr.split('/').collect();
         let has = |name: &str| parts.contains(&name);
-        let encrypted = has("wss") || has("tls");
+        let direct = has("webrtc-direct");
+        let encrypted = has("wss") || has("tls") || direct;
         let named = has("p2p");
-        if !has("ws") && !has("wss") {
+        if !has("ws") && !has("wss") && !direct {
             return None;
         }
         let [_, kind @ ("ip4" | "ip6" | "dns" | "dns4" | "dns6"), host, ..] = parts[..] else { return None };
@@ -80,12 +84,17 @@ impl Listed {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
         // A certificate is for a name, so an encrypted address without one can only be the page's.
         let here = is_own || host == page_host;
+        if direct && is_own && kind_of(page_host) == "dns" && page_host != "localhost" {
+            // By that name the port would be found, but WebRTC takes numbers only.
+            return None;
+        }
+        let page_host = if direct && page_host == "localhost" { "127.0.0.1" } else { page_host };
         (parts[1], parts[2]) = if is_own { (kind_of(page_host), page_host) } else { (kind, host) };
         let mut text = parts.join("/");
         if !named {
             text = format!("{text}/p2p/{peer}");
         }
-        Some(Self { addr: text.parse().ok()?, encrypted, here })
+        Some(Self { addr: text.parse().ok()?, encrypted, direct, here })
     }
 }
 
@@ -127,6 +136,16 @@ mod tests {
         check(&both, true, "example.org", Ok("/dns/example.org/tcp/443/wss"));
         check(&["/dns/example.org/tcp/443/tls/ws"], true, "example.org", Ok("/dns/example.org/tcp/443/tls/ws"));
         check(&both[..1], true, "example.org", Err(Unreachable::Plain));
+    }
+
+    #[test]
+    fn webrtc_is_for_pages_that_no_websocket_reaches() {
+        let both = ["/ip4/192.0.2.9/udp/4002/webrtc-direct", "/ip4/192.0.2.9/tcp/4003/ws"];
+        check(&both, false, "192.0.2.9", Ok(both[1]));
+        check(&both, true, "example.org", Ok(both[0]));
+        check(&["/ip4/127.0.0.1/udp/4002/webrtc-direct"], true, "192.0.2.9", Ok(both[0]));
+        check(&["/ip4/127.0.0.1/udp/1/webrtc-direct"], false, "localhost", Ok("/ip4/127.0.0.1/udp/1/webrtc-direct"));
+        check(&["/ip4/127.0.0.1/udp/1/webrtc-direct"], false, "example.org", Err(Unreachable::None));
     }
 
     #[test]

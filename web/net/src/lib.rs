@@ -58,11 +58,16 @@ impl Peer {
         on_snapshot: SnapshotFunction,
     ) -> Result<Peer, JsError> {
         console_error_panic_hook::set_once();
-        let options = options.to_rust()?.into_peer(&address::Page::here()?, platform::can_link())?;
+        let options = options.to_rust()?;
+        let addrs = options.run.addrs.clone();
+        let options = options.into_peer(&address::Page::here()?, platform::can_link())?;
         let (trainer, link) = WorkerTrainer::new(worker);
         let store = Arc::new(MemoryStore::new(STORE_BYTES));
-        let config = Config::contributor(options.identity.secret(), &options.agent);
-        let config = Config { links: options.links, ..config };
+        let config = Config {
+            stun: tributary_swarm::stun_of(&options.coordinator, &addrs).into_iter().collect(),
+            links: options.links,
+            ..Config::contributor(options.identity.secret(), &options.agent)
+        };
         let (handle, events, node) = tributary_swarm::node(config, store.clone())?;
         let (control, mut snapshots, driver) =
             tributary_peer::contributor(options, Tab::new(sleep)?, link, handle, events, store)?;
