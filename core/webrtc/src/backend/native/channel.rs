@@ -165,6 +165,7 @@ impl Drop for Channel {
 
 impl Shared {
     fn opened(&self) {
+        self.place.0.opened();
         let mut state = lock(&self.state);
         state.open = true;
         wake(&mut state.writers);

@@ -5,10 +5,11 @@
 //! [`super::EVENTS`] unread events; each closes the connection.
 //!
 //! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `settings` says
-//! which addresses and times ICE works with.
+//! which addresses and times ICE works with, `runtime` what its sockets are.
 
 mod channel;
 mod peer;
+mod runtime;
 mod settings;
 
 use futures::FutureExt as _;
@@ -16,6 +17,7 @@ use futures::future::BoxFuture;
 
 pub use self::channel::Channel;
 pub use self::peer::Peer;
+pub(crate) use self::runtime::Sockets;
 pub(crate) use self::settings::Setup;
 use super::{Backend, Error, Events, PeerConfig};
 

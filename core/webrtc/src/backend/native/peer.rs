@@ -1,7 +1,7 @@
 //! One peer connection: made, watched, and closed with everything on it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     retire: Notify,
     /// Held by whoever opens a channel; alone by whoever closes some.
     opening: RwLock<()>,
+    /// Set by the first channel that opens.
+    up: Arc<AtomicBool>,
 }
 
 /// Makes a connection and its tasks.
@@ -72,20 +74,19 @@ pub(super) async fn open(setup: Setup) -> Result<(Peer, Events<Native>), Error> 
         retired: Mutex::default(),
         retire: Notify::new(),
         opening: RwLock::new(()),
+        up: setup.up,
     });
     let mut configuration = RTCConfigurationBuilder::new().with_ice_servers(setup.servers);
     if let Some(certificate) = setup.certificate {
         configuration = configuration.with_certificates(vec![certificate]);
     }
-    let mut builder = PeerConnectionBuilder::new()
+    let builder = PeerConnectionBuilder::new()
         .with_configuration(configuration.build())
         .with_setting_engine(setup.settings.build())
         .with_handler(Arc::new(Handler(shared.clone())))
         .with_data_channel_send_buffer_limit(SEND_BUFFER)
-        .with_udp_addrs(setup.addresses);
-    if let Some(runtime) = setup.runtime {
-        builder = builder.with_runtime(runtime);
-    }
+        .with_udp_addrs(setup.addresses)
+        .with_runtime(setup.runtime);
     let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await.map_err(other)?);
     tasks.spawn(supervise(connection.clone(), shared.clone()));
     Ok((Peer { connection, shared }, events))
@@ -220,6 +221,11 @@ impl Shared {
     /// Counts bytes that were read or thrown away.
     pub(super) fn read(&self, bytes: usize) {
         self.unread.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A channel is open.
+    pub(super) fn opened(&self) {
+        self.up.store(true, Ordering::Relaxed);
     }
 
     /// Closes a channel that both sides are done with.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
@@ -11,6 +12,7 @@ use webrtc::peer_connection::{RTCCertificate, RTCIceServer, SettingEngineBuilder
 use webrtc::runtime::Runtime;
 
 use super::super::PeerConfig;
+use super::runtime::Sockets;
 
 /// The most that one message may hold: a frame of libp2p's, prefix included.
 const MESSAGE: u32 = 16 * 1024;
@@ -40,8 +42,10 @@ pub(crate) struct Setup {
     pub(crate) servers: Vec<RTCIceServer>,
     /// Ours, or one made for this connection.
     pub(crate) certificate: Option<RTCCertificate>,
-    /// Where sockets come from, if not from the system.
-    pub(crate) runtime: Option<Arc<dyn Runtime>>,
+    /// Where sockets come from.
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// To be set once the connection is up and a channel open.
+    pub(crate) up: Arc<AtomicBool>,
 }
 
 impl Setup {
@@ -54,6 +58,7 @@ impl Setup {
         if has_ipv6() {
             addresses.push(any(Ipv6Addr::UNSPECIFIED));
         }
+        let up = Arc::new(AtomicBool::new(false));
         Self {
             settings: common().with_multicast_dns_mode(names),
             addresses,
@@ -63,7 +68,8 @@ impl Setup {
                 .map(|url| RTCIceServer { urls: vec![url.clone()], ..Default::default() })
                 .collect(),
             certificate: None,
-            runtime: None,
+            runtime: Arc::new(Sockets::one_by_one(up.clone())),
+            up,
         }
     }
 
@@ -82,7 +88,8 @@ impl Setup {
             addresses: vec![address],
             servers: Vec::new(),
             certificate: Some(certificate),
-            runtime: Some(port),
+            runtime: port,
+            up: Arc::default(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The listener's side of one handshake: ICE, DTLS, then Noise.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +12,14 @@ use super::super::noise::Certificates;
 use super::super::sdp::{self, Username};
 use super::super::{Error, Fingerprint, noise};
 use super::certificate::Certificate;
-use super::socket::{OnePort, Part, unused};
+use super::socket::{Part, sockets, unused};
 use crate::backend::native::{Native, Peer, Setup};
-use crate::backend::{self, Channel as _, Events, Peer as _, PeerEvent, State};
+use crate::backend::{self, Events, Peer as _, PeerEvent, State};
 use crate::muxer::{Muxer, WAITING};
 use crate::stream::Stream;
 
 /// From a stranger's first packet to a proven peer.
 const HANDSHAKE: Duration = Duration::from_secs(15);
-
-/// What the first word waits for the client. Crate `webrtc`, as a client, loses what comes on channel 0 in one
-/// go with the end of the SCTP handshake, because it opens the channel only afterwards.
-const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// Who listens.
 #[derive(Clone)]
@@ -51,16 +46,14 @@ async fn handshake(
 ) -> Result<(PeerId, Muxer<Peer>), Error> {
     let server = host.certificate.fingerprint();
     let setup =
-        Setup::shared(Arc::new(OnePort(part.clone())), unused(from.ip()), host.certificate.inner, &username.server);
+        Setup::shared(Arc::new(sockets(part.clone())), unused(from.ip()), host.certificate.inner, &username.server);
     let (peer, mut events) = Native::open_with(setup).await?;
-    let mut channel = peer.channel("", Some(0)).await?;
+    let channel = peer.channel("", Some(0)).await?;
     peer.answer(sdp::offer(from, &username)).await?;
     part.open();
     let early = connected(&mut events).await?;
     let client = sha256(&peer.remote_certificate().await?)?;
     let certificates = Certificates { client, server };
-    poll_fn(|cx| channel.poll_ready(cx)).await?;
-    tokio::time::sleep(FIRST_WORD).await;
     let found = noise::server(&host.identity, certificates, Stream::new(channel)).await?;
     Ok((found, Muxer::new(peer, events).with_waiting(early)))
 }
