@@ -44,8 +44,8 @@ pub struct Muxer<P: Peer> {
     /// Streams, and what is left of streams that were dropped: at most [`CHANNELS`].
     open: usize,
     /// Dropped streams come back here, each once.
-    keeper: mpsc::UnboundedSender<Core<P::Channel>>,
-    kept: mpsc::UnboundedReceiver<Core<P::Channel>>,
+    keeper: mpsc::Sender<Core<P::Channel>>,
+    kept: mpsc::Receiver<Core<P::Channel>>,
     parting: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Who waits for a channel to take, and for room to open one.
     wakers: Vec<Waker>,
@@ -57,7 +57,8 @@ impl<P: Peer> Muxer<P> {
     /// The substreams of a connection that is up. What the other side opened meanwhile is in `events`.
     #[must_use]
     pub fn new(peer: P, events: mpsc::Receiver<PeerEvent<P::Channel>>) -> Self {
-        let (keeper, kept) = mpsc::unbounded();
+        // Each stream has a sender of its own, and with it the one place that it needs.
+        let (keeper, kept) = mpsc::channel(0);
         Self {
             peer,
             events,

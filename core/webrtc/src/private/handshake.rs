@@ -107,12 +107,16 @@ async fn connect<B: Backend, S: AsyncRead + AsyncWrite + Unpin>(
     };
     let watching = async {
         let mut early = Vec::new();
+        let mut candidates = 0;
         loop {
             match events.next().await {
-                Some(PeerEvent::Candidate(candidate)) => {
-                    // Beyond what the other side takes they would only end the attempt.
+                // Beyond what the other side takes they would only end the attempt.
+                Some(PeerEvent::Candidate(candidate)) if candidates < CANDIDATES => {
+                    candidates += 1;
+                    // The queue holds all; it is gone once the stream is.
                     let _ = outbox.try_send(candidate);
                 }
+                Some(PeerEvent::Candidate(_)) => {}
                 Some(PeerEvent::State(State::Connected)) => return Ok(early),
                 Some(PeerEvent::State(State::Connecting | State::Disconnected)) => {}
                 Some(PeerEvent::State(State::Failed)) => {

@@ -32,7 +32,7 @@ pub struct Stream<C: Channel> {
     core: Option<Core<C>>,
     wakers: Arc<Wakers>,
     /// Who sees to the channel once the stream is dropped.
-    keeper: Option<mpsc::UnboundedSender<Core<C>>>,
+    keeper: Option<mpsc::Sender<Core<C>>>,
 }
 
 /// Both halves poll the same channel, which knows one task only, and may be polled from two.
@@ -57,11 +57,11 @@ impl<C: Channel> Stream<C> {
     }
 
     /// A substream that returns what is left of it to its muxer when it is dropped.
-    pub(crate) fn kept(channel: C, keeper: mpsc::UnboundedSender<Core<C>>) -> Self {
+    pub(crate) fn kept(channel: C, keeper: mpsc::Sender<Core<C>>) -> Self {
         Self::over(channel, Some(keeper))
     }
 
-    fn over(channel: C, keeper: Option<mpsc::UnboundedSender<Core<C>>>) -> Self {
+    fn over(channel: C, keeper: Option<mpsc::Sender<Core<C>>>) -> Self {
         Self { core: Some(Core::new(channel)), wakers: Arc::default(), keeper }
     }
 
@@ -104,8 +104,8 @@ impl<C: Channel> AsyncWrite for Stream<C> {
 impl<C: Channel> Drop for Stream<C> {
     fn drop(&mut self) {
         let Some(core) = self.core.take() else { return };
-        let left = match &self.keeper {
-            Some(keeper) => keeper.unbounded_send(core).err().map(mpsc::TrySendError::into_inner),
+        let left = match &mut self.keeper {
+            Some(keeper) => keeper.try_send(core).err().map(mpsc::TrySendError::into_inner),
             None => Some(core),
         };
         if let Some(mut core) = left {
