@@ -2,7 +2,8 @@
 //! five rounds are folded, and all three must hold the same weights after each.
 //!
 //! Leaves one line of JSON, and an error unless the state hashes are equal in every round, both
-//! contributors were accepted often enough and the held-out loss fell.
+//! contributors were accepted often enough, the held-out loss fell, and the two moved bulk to each other
+//! without the coordinator in between.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -90,6 +91,8 @@ struct Outcome {
     accepted: BTreeMap<&'static str, usize>,
     heldout: BTreeMap<u64, f64>,
     backend: String,
+    /// Bytes of blobs that both contributors received from each other, and from the coordinator.
+    bulk: (u64, u64),
 }
 
 impl Outcome {
@@ -119,7 +122,9 @@ impl Outcome {
             (name, credited.filter_map(number).filter(|round| shared.contains(round)).count())
         });
         let heldout = rounds.iter().filter_map(|row| Some((number(row)?, row["bits_per_byte"].as_f64()?)));
-        Ok(Self { heldout: heldout.collect(), rounds: shared, states, accepted: accepted.into(), backend: tab.backend })
+        let bulk = (tab.bulk.0 + native.bulk.0, tab.bulk.1 + native.bulk.1);
+        let (heldout, accepted) = (heldout.collect(), accepted.into());
+        Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk })
     }
 
     /// Whether every peer has folded all of the rounds that the coordinator has, and their loss is known.
@@ -149,6 +154,8 @@ impl Outcome {
             "tab_backend": self.backend,
             "state_hash": self.states,
             "accepted": self.accepted,
+            "bulk_bytes_direct": self.bulk.0,
+            "bulk_bytes_coordinator": self.bulk.1,
         })
     }
 
@@ -168,6 +175,9 @@ impl Outcome {
         if self.backend != "webgpu" {
             bail!("The tab trained on {:?}, not on WebGPU.", self.backend);
         }
+        if self.bulk.0 == 0 {
+            bail!("The tab and the native contributor never moved bulk to each other directly.");
+        }
         match self.bpb() {
             (Some(first), Some(last)) if last < first => Ok(()),
             (first, last) => bail!("Held-out bits per byte did not fall: {first:?}, then {last:?}."),
@@ -180,14 +190,19 @@ impl Outcome {
 struct Rows {
     rows: Vec<Value>,
     backend: String,
+    /// Bytes of blobs received so far from the other contributor, and from the coordinator.
+    bulk: (u64, u64),
 }
 
 /// The newest row about each round in a contributor's JSON lines. The program writes a line a round, the
 /// tab whole snapshots, each with the last rounds.
 fn rows(events: &[Value]) -> Rows {
     let mut newest = BTreeMap::new();
-    let mut backend = String::new();
+    let (mut backend, mut bulk) = (String::new(), (0, 0));
     for event in events {
+        if let (Some(direct), Some(coordinator)) = (event["bulk_direct"].as_u64(), event["bulk_coordinator"].as_u64()) {
+            bulk = (direct, coordinator);
+        }
         let own = Some(event).filter(|event| event["event"] == "round");
         for row in event["rounds"].as_array().into_iter().flatten().chain(own) {
             newest.insert(row["round"].as_u64(), row.clone());
@@ -196,7 +211,7 @@ fn rows(events: &[Value]) -> Rows {
             name.clone_into(&mut backend);
         }
     }
-    Rows { rows: newest.into_values().collect(), backend }
+    Rows { rows: newest.into_values().collect(), backend, bulk }
 }
 
 #[cfg(test)]
@@ -211,6 +226,7 @@ mod tests {
             accepted: [("native", 3), ("tab", accepted)].into(),
             heldout: [(2, 9.0), (3, 5.0), (4, last)].into(),
             backend: "webgpu".to_owned(),
+            bulk: (1, 0),
         }
     }
 
@@ -222,6 +238,7 @@ mod tests {
             (outcome("a", 2, 4.5), Some("tab was accepted in 2")),
             (outcome("a", 3, 5.5), Some("did not fall")),
             (Outcome { backend: "cpu".to_owned(), ..outcome("a", 3, 4.5) }, Some("not on WebGPU")),
+            (Outcome { bulk: (0, 9), ..outcome("a", 3, 4.5) }, Some("never moved bulk")),
         ] {
             let error = outcome.verdict().err().map(|error| error.to_string());
             match refusal {
@@ -236,13 +253,13 @@ mod tests {
         let row = |round: u64, kind: &str| json!({ "round": round, "verdict": { "kind": kind } });
         let events = [
             json!({ "rounds": [row(1, "sent")], "device": { "backend": "webgpu" } }),
-            json!({ "other": true }),
+            json!({ "bulk_direct": 5, "bulk_coordinator": 7 }),
             json!({ "rounds": [row(2, "sent"), row(1, "credited")] }),
         ];
         let found = rows(&events);
         assert_eq!(found.rows, [row(1, "credited"), row(2, "sent")]);
         let line = json!({ "event": "round", "round": 7, "verdict": "credited", "state": "ab" });
         assert_eq!(rows(std::slice::from_ref(&line)).rows, [line]);
-        assert_eq!(found.backend, "webgpu");
+        assert_eq!((found.backend.as_str(), found.bulk), ("webgpu", (5, 7)));
     }
 }

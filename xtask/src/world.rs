@@ -36,8 +36,9 @@ impl Coordinator {
         serve.arg("serve").arg("--run").arg(run).arg("--data").arg(data).arg("--state").arg(dir.join("coordinator"));
         serve.args(["--http", &format!("127.0.0.1:{port}")]).arg("--www").arg(paths.root.join("www/dist"));
         // Any free ports: contributors learn them from /run.json.
-        for listen in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/ws"] {
-            serve.args(["--listen", listen]);
+        for way in ["tcp/0", "udp/0/quic-v1", "udp/0/webrtc-direct", "tcp/0/ws"] {
+            let listen = format!("/ip4/127.0.0.1/{way}");
+            serve.args(["--listen", &listen]);
         }
         let process = Group::spawn_logged(&mut serve, &log)?;
         let mut coordinator = Self { process, log, address: SocketAddr::from(([127, 0, 0, 1], port)) };
