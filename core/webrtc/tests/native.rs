@@ -11,7 +11,9 @@ use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tributary_webrtc::backend::native::{Channel, Native, Peer};
-use tributary_webrtc::backend::{Backend as _, Channel as _, Error, Peer as _, PeerConfig, PeerEvent, State};
+use tributary_webrtc::backend::{
+    Backend as _, Candidate, Channel as _, Error, Events, Peer as _, PeerConfig, PeerEvent, State,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MESSAGE: usize = 16 * 1024;
@@ -19,8 +21,8 @@ const MESSAGE: usize = 16 * 1024;
 /// One side: its connection, the channels that came, its states.
 struct Side {
     peer: Arc<Peer>,
-    channels: mpsc::UnboundedReceiver<Channel>,
-    states: mpsc::UnboundedReceiver<Result<State, Error>>,
+    channels: mpsc::Receiver<Channel>,
+    states: mpsc::Receiver<Result<State, Error>>,
 }
 
 impl Side {
@@ -40,8 +42,8 @@ async fn connected() -> (Side, Side) {
     let init = a.channel("init", None).await.unwrap();
     let answer = b.answer(a.offer().await.unwrap()).await.unwrap();
     a.accept(answer).await.unwrap();
-    let (to_a, candidates_a) = mpsc::unbounded();
-    let (to_b, candidates_b) = mpsc::unbounded();
+    let (to_a, candidates_a) = mpsc::channel(1000);
+    let (to_b, candidates_b) = mpsc::channel(1000);
     let mut a = watch(a, a_events, candidates_a, to_b);
     let mut b = watch(b, b_events, candidates_b, to_a);
     a.reaches(Ok(State::Connected)).await;
@@ -54,19 +56,19 @@ async fn connected() -> (Side, Side) {
 /// Hands candidates over for as long as both sides live, and sorts the events.
 fn watch(
     peer: Peer,
-    mut events: tributary_webrtc::backend::Events<Native>,
-    mut theirs: mpsc::UnboundedReceiver<tributary_webrtc::backend::Candidate>,
-    mut ours: mpsc::UnboundedSender<tributary_webrtc::backend::Candidate>,
+    mut events: Events<Native>,
+    mut theirs: mpsc::Receiver<Candidate>,
+    mut ours: mpsc::Sender<Candidate>,
 ) -> Side {
-    let (to_channels, channels) = mpsc::unbounded();
-    let (to_states, states) = mpsc::unbounded();
+    let (mut to_channels, channels) = mpsc::channel(1000);
+    let (mut to_states, states) = mpsc::channel(1000);
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             match event {
                 PeerEvent::Candidate(candidate) => drop(ours.send(candidate).await),
-                PeerEvent::Channel(channel) => drop(to_channels.unbounded_send(channel)),
-                PeerEvent::State(state) => drop(to_states.unbounded_send(Ok(state))),
-                PeerEvent::Broken(error) => drop(to_states.unbounded_send(Err(error))),
+                PeerEvent::Channel(channel) => drop(to_channels.try_send(channel)),
+                PeerEvent::State(state) => drop(to_states.try_send(Ok(state))),
+                PeerEvent::Broken(error) => drop(to_states.try_send(Err(error))),
             }
         }
     });

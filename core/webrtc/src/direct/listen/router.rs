@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
 use libp2p::PeerId;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::super::Error;
 use super::super::sdp::Username;
@@ -49,6 +49,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A peer that proved who it is, and where it called from.
 pub(super) type Proven = (SocketAddr, PeerId, Muxer<Peer>);
 
+/// How a handshake ended, and with whom if it came to nothing.
+type Outcome = Result<Proven, (SocketAddr, Error)>;
+
 /// Who reads the port.
 pub(super) struct Router {
     host: Host,
@@ -60,7 +63,7 @@ pub(super) struct Router {
     calls: HashMap<Username, Call>,
     handshakes: HashMap<Id, Handshake>,
     oldest: VecDeque<Id>,
-    tasks: JoinSet<Result<Proven, (SocketAddr, Error)>>,
+    tasks: JoinSet<Outcome>,
     new: Guard,
     stun: Guard,
 }
@@ -180,20 +183,22 @@ impl Router {
         }
     }
 
-    fn finished(&mut self, done: Result<(Id, Result<Proven, (SocketAddr, Error)>), tokio::task::JoinError>) {
-        let (id, proven) = match done {
-            Ok((id, proven)) => (id, Some(proven)),
+    fn finished(&mut self, done: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match done {
+            Ok((id, outcome)) => (id, Some(outcome)),
             Err(aborted) => (aborted.id(), None),
         };
         self.handshakes.remove(&id);
-        match proven {
-            Some(Ok(proven)) => {
-                if self.proven.try_send(proven).is_err() {
-                    tracing::debug!("nobody takes new connections, refused one");
-                }
-            }
+        match outcome {
+            Some(Ok(proven)) => self.hand_over(proven),
             Some(Err((from, error))) => tracing::debug!(%from, %error, "a handshake came to nothing"),
             None => {}
+        }
+    }
+
+    fn hand_over(&mut self, proven: Proven) {
+        if self.proven.try_send(proven).is_err() {
+            tracing::debug!("nobody takes new connections, refused one");
         }
     }
 
