@@ -18,7 +18,7 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{self, ConnectionId, NetworkBehaviour, Stream, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Transport, noise, relay, yamux};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tributary_webrtc::backend::memory::Memory;
+use tributary_webrtc::backend::Backend;
 use tributary_webrtc::private::{self, Config, SIGNALLING, is_relayed};
 
 /// The protocol that the tests speak once they are connected.
@@ -87,23 +87,23 @@ fn config(idle: Duration) -> swarm::Config {
 }
 
 impl Node {
-    pub(crate) fn start(memory: &Memory, webrtc: Config) -> Self {
-        Self::idle_after(memory, webrtc, Duration::from_secs(60))
+    pub(crate) fn start<B: Backend>(backend: &B, webrtc: Config) -> Self {
+        Self::idle_after(backend, webrtc, Duration::from_secs(60))
     }
 
-    pub(crate) fn idle_after(memory: &Memory, webrtc: Config, idle: Duration) -> Self {
-        Self::spawn(memory, webrtc, true, idle)
+    pub(crate) fn idle_after<B: Backend>(backend: &B, webrtc: Config, idle: Duration) -> Self {
+        Self::spawn(backend, webrtc, true, idle)
     }
 
     /// A node that knows nothing of WebRTC.
-    pub(crate) fn plain(memory: &Memory) -> Self {
-        Self::spawn(memory, Config::default(), false, Duration::from_secs(60))
+    pub(crate) fn plain<B: Backend>(backend: &B) -> Self {
+        Self::spawn(backend, Config::default(), false, Duration::from_secs(60))
     }
 
-    fn spawn(memory: &Memory, webrtc: Config, able: bool, idle: Duration) -> Self {
+    fn spawn<B: Backend>(backend: &B, webrtc: Config, able: bool, idle: Duration) -> Self {
         let keypair = Keypair::generate_ed25519();
         let id = keypair.public().to_peer_id();
-        let (transport, webrtc) = private::new(webrtc, memory.clone());
+        let (transport, webrtc) = private::new(webrtc, backend.clone());
         let (relayed, relay) = relay::client::new(id);
         let lower = boxed(OrTransport::new(relayed, MemoryTransport::new()), &keypair);
         let transport = transport.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
