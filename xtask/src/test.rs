@@ -114,7 +114,7 @@ pub(crate) fn in_browser(paths: &Paths, folder: &str, profile: &str) -> Command 
 fn in_wasm(paths: &Paths) -> Result<Counts> {
     let mut sum = (0, 0);
     // The trainer in the profile that its module was just built with: burn twice would take too long.
-    for (folder, profile) in [("core/protocol", "dev"), ("web/trainer", "web")] {
+    for (folder, profile) in [("core/protocol", "dev"), ("core/webrtc", "dev"), ("web/trainer", "web")] {
         let mut pack = in_browser(paths, folder, profile);
         // Not the libraries' unit tests: those run natively, and to link them once more takes minutes.
         let counts = counted(wasm::with_compiler(paths, pack.args(["--test", "*"])), LIMIT)?;
