@@ -207,7 +207,7 @@ export async function jsPeer() {
     },
     paths: ({ peer }) => {
       const all = node.getConnections().filter((one) => one.remotePeer.toString() === peer);
-      return all.map((one) => one.remoteAddr.toString());
+      return all.map((one) => (one.limits ? 'relayed' : 'direct'));
     },
     async shed({ peer }) {
       const relayed = node.getConnections().filter((one) => one.remotePeer.toString() === peer && one.limits);

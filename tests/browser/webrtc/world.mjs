@@ -158,10 +158,8 @@ export class World {
     const addr = await b.run({ verb: 'listen', relay: relay.addr });
     [a.id, b.id] = [await a.run({ verb: 'id' }), await b.run({ verb: 'id' })];
     await a.run({ verb: 'dial', to: addr });
-    await until('the direct connection', 15, async () => {
-      const paths = await b.run({ verb: 'paths', peer: a.id });
-      return paths.some((path) => path.includes('/webrtc'));
-    });
+    const direct = async () => (await b.run({ verb: 'paths', peer: a.id })).includes('direct');
+    await until('the direct connection at its other end', 15, direct);
     // Streams would as well be opened on the relayed connection, which is for signalling alone.
     await a.run({ verb: 'shed', peer: b.id });
     await b.run({ verb: 'shed', peer: a.id });

@@ -10,6 +10,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
+use tributary_webrtc::private::is_relayed;
 
 use crate::peer::Behaviour;
 
@@ -24,8 +25,8 @@ pub(crate) enum Order {
     ListenDirectly(Done<Result<Multiaddr, String>>),
     /// Connect.
     Dial(Multiaddr, Done<Result<PeerId, String>>),
-    /// The addresses of a peer's connections.
-    Paths(PeerId, Done<Vec<Multiaddr>>),
+    /// `direct` or `relayed` for each of a peer's connections.
+    Paths(PeerId, Done<Vec<&'static str>>),
     /// Close a peer's relayed connections; answered once they are.
     Shed(PeerId, Done<()>),
 }
@@ -56,6 +57,10 @@ impl Node {
     fn order(&mut self, swarm: &mut Swarm<Behaviour>, order: Order) {
         match order {
             Order::Listen(relay, done) => {
+                // There is no address to be had: signalling comes over the reservation.
+                if let Err(error) = swarm.listen_on(Multiaddr::empty().with(Protocol::WebRTC)) {
+                    return answer(done, Err(error.to_string()));
+                }
                 let reservation = swarm.listen_on(relay.with(Protocol::P2pCircuit));
                 self.listening(reservation, done);
             }
@@ -74,10 +79,11 @@ impl Node {
             }
             Order::Paths(peer, done) => {
                 let to_peer = self.connections.values().filter(|(other, _)| *other == peer);
-                answer(done, to_peer.map(|(_, point)| point.get_remote_address().clone()).collect());
+                answer(done, to_peer.map(|(_, point)| if is_relayed(point) { "relayed" } else { "direct" }).collect());
             }
             Order::Shed(peer, done) => {
-                for (id, _) in self.connections.iter().filter(|(_, (other, point))| *other == peer && relayed(point)) {
+                for (id, _) in self.connections.iter().filter(|(_, (other, point))| *other == peer && is_relayed(point))
+                {
                     swarm.close_connection(*id);
                 }
                 self.sheds.push((peer, done));
@@ -128,7 +134,7 @@ impl Node {
     /// Answers those whose peers have no relayed connection left.
     fn answer_sheds(&mut self) {
         let connections = &self.connections;
-        let gone = |peer| !connections.values().any(|(other, point)| *other == peer && relayed(point));
+        let gone = |peer| !connections.values().any(|(other, point)| *other == peer && is_relayed(point));
         for (_, done) in self.sheds.extract_if(.., |(peer, _)| gone(*peer)) {
             answer(done, ());
         }
@@ -142,16 +148,6 @@ fn reachable(address: Multiaddr, me: PeerId) -> Multiaddr {
     let address =
         if address.iter().any(|part| part == Protocol::P2pCircuit) { address.with(Protocol::WebRTC) } else { address };
     address.with(Protocol::P2p(me))
-}
-
-/// Whether a connection's bytes go over a relay. An address that ends in `/webrtc` only began there.
-fn relayed(point: &ConnectedPoint) -> bool {
-    let webrtc = |address: &Multiaddr| address.iter().any(|part| part == Protocol::WebRTC);
-    let (ours, theirs) = match point {
-        ConnectedPoint::Dialer { address, .. } => (address, address),
-        ConnectedPoint::Listener { local_addr, send_back_addr } => (local_addr, send_back_addr),
-    };
-    point.is_relayed() && !webrtc(ours) && !webrtc(theirs)
 }
 
 /// A dial's error with what lies below it.

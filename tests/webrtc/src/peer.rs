@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, FutureExt};
 use futures::{SinkExt, StreamExt};
-use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, ping, relay, swarm};
 use libp2p_stream::IncomingStreams;
 use serde_json::{Value, json};
+use tributary_webrtc::private;
 
+use crate::net::Connected;
 use crate::node::{self, Order};
 use crate::protocols;
 
@@ -54,7 +55,7 @@ pub enum Command {
         /// Where.
         to: Multiaddr,
     },
-    /// Name the addresses of the connections to a peer.
+    /// Say of each connection to a peer whether it is `direct` or `relayed`.
     Paths {
         /// To whom.
         peer: Name,
@@ -110,6 +111,7 @@ pub enum Command {
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     pub(crate) relay: relay::client::Behaviour,
+    pub(crate) signalling: private::Behaviour,
     pub(crate) streams: libp2p_stream::Behaviour,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
@@ -141,13 +143,15 @@ impl Peer {
     /// A peer with this transport, and what it does all the time.
     pub(crate) fn new(
         keypair: &Keypair,
-        transport: Boxed<(PeerId, StreamMuxerBox)>,
+        transport: Boxed<Connected>,
         relay: relay::client::Behaviour,
+        signalling: private::Behaviour,
         config: swarm::Config,
     ) -> (Self, BoxFuture<'static, ()>) {
         let id = PeerId::from(keypair.public());
         let behaviour = Behaviour {
             relay,
+            signalling,
             streams: libp2p_stream::Behaviour::new(),
             identify: identify::Behaviour::new(identify::Config::new("/tributary-test/1".to_owned(), keypair.public())),
             ping: ping::Behaviour::default(),
