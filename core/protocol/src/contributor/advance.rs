@@ -25,7 +25,7 @@ impl Contributor {
             self.want_work(now);
         }
         if self.has_source() {
-            let due = self.fetches.due(now);
+            let due = self.fetches.due(now, self.links.hope());
             self.out.extend(due.into_iter().map(Output::Fetch));
         }
         let online = matches!(self.link, Link::Online);
@@ -54,7 +54,7 @@ impl Contributor {
             _ => None,
         };
         let online = matches!(self.link, Link::Online);
-        let fetch = self.fetches.wake_at().filter(|_| self.has_source());
+        let fetch = self.fetches.wake_at(self.links.hope()).filter(|_| self.has_source());
         let links = self.links.wake_at(online);
         let reports = online && self.progress.is_some() && matches!(self.trainer, Trainer::Ready(_));
         let status = reports.then_some(self.status_at + STATUS_EVERY_MS);

@@ -12,6 +12,10 @@ const FIRST: Millis = 500;
 /// Milliseconds.
 const LONGEST: Millis = 15_000;
 
+/// Bytes from which a blob waits for a direct link. What is smaller costs the coordinator little, and people
+/// wait for it.
+const LARGE: u64 = 1024 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Data,
@@ -48,6 +52,12 @@ enum State {
     UnderWay,
 }
 
+impl Fetch {
+    fn later(&self, at: Millis, hope: Option<Millis>) -> Millis {
+        at.max(hope.filter(|_| self.blob.bytes >= LARGE).unwrap_or(0))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Fetches(BTreeMap<Hash, Fetch>);
 
@@ -67,9 +77,11 @@ impl Fetches {
         self.0.values_mut().for_each(|fetch| fetch.state = State::DueAt(0));
     }
 
-    /// Blobs to ask for now; they are under way from here on.
-    pub(super) fn due(&mut self, now: Millis) -> Vec<BlobRef> {
-        let due = self.0.values_mut().filter(|fetch| matches!(fetch.state, State::DueAt(at) if at <= now));
+    /// Blobs to ask for now; they are under way from here on. While a first link may still come up, what is
+    /// large waits for it: until `hope`.
+    pub(super) fn due(&mut self, now: Millis, hope: Option<Millis>) -> Vec<BlobRef> {
+        let due = |fetch: &&mut Fetch| matches!(fetch.state, State::DueAt(at) if fetch.later(at, hope) <= now);
+        let due = self.0.values_mut().filter(due);
         due.map(|fetch| {
             fetch.state = State::UnderWay;
             fetch.blob
@@ -77,9 +89,9 @@ impl Fetches {
         .collect()
     }
 
-    /// When the next retry is due.
-    pub(super) fn wake_at(&self) -> Option<Millis> {
-        let due = |fetch: &Fetch| if let State::DueAt(at) = fetch.state { Some(at) } else { None };
+    /// When the next is due.
+    pub(super) fn wake_at(&self, hope: Option<Millis>) -> Option<Millis> {
+        let due = |fetch: &Fetch| if let State::DueAt(at) = fetch.state { Some(fetch.later(at, hope)) } else { None };
         self.0.values().filter_map(due).min()
     }
 
@@ -103,5 +115,23 @@ impl Fetches {
 
     pub(super) fn any(&self, of: impl Fn(Purpose) -> bool) -> bool {
         self.0.values().any(|fetch| of(fetch.purpose))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_waits_for_a_link_and_what_is_small_does_not() {
+        let blob = |n: u8, bytes| BlobRef { hash: Hash([n; 32]), bytes };
+        let (small, large) = (blob(1, LARGE - 1), blob(2, LARGE));
+        let mut fetches = Fetches::default();
+        fetches.want(large, Purpose::Snapshot);
+        fetches.want(small, Purpose::Shard);
+        assert_eq!(fetches.due(5, Some(10)), [small]);
+        assert_eq!(fetches.wake_at(Some(10)), Some(10));
+        assert_eq!(fetches.due(9, Some(10)), []);
+        assert_eq!(fetches.due(9, None), [large], "the link is up, or there will be none");
     }
 }

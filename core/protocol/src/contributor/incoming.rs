@@ -46,6 +46,9 @@ impl Contributor {
         }
         self.link = Link::Online;
         self.back_off.reset();
+        if self.config.links {
+            self.links.welcomed(now);
+        }
         self.data_ref = Some(welcome.spec.data);
         self.run = Some(run);
         self.spec = Some(welcome.spec);

@@ -30,6 +30,12 @@ const REST_MS: Millis = 600_000;
 /// Milliseconds that a link must have been up so that its loss isn't counted as a failure of the link.
 const STEADY_MS: Millis = 30_000;
 
+/// Milliseconds after the coordinator's welcome in which it names the links.
+const NAMED_MS: Millis = 3_000;
+
+/// Milliseconds after the welcome within which a direct path comes up, or doesn't.
+const HOPE_MS: Millis = 10_000;
+
 /// The links, wanted and not; at most [`MAX_LINKS`] of either.
 #[derive(Debug)]
 pub(super) struct Links {
@@ -39,6 +45,8 @@ pub(super) struct Links {
     peers: BTreeMap<Id, Entry>,
     /// Why the newest failure failed.
     why: Option<String>,
+    /// When the coordinator's welcome came, and whether it has named the links since.
+    welcome: Option<(Millis, bool)>,
 }
 
 #[derive(Debug)]
@@ -72,11 +80,30 @@ pub(super) enum Due {
 
 impl Links {
     pub(super) fn new(me: Id, coordinator: Id, jitter: u64) -> Self {
-        Self { me, coordinator, jitter, peers: BTreeMap::new(), why: None }
+        Self { me, coordinator, jitter, peers: BTreeMap::new(), why: None, welcome: None }
+    }
+
+    /// The coordinator is there, and will name them.
+    pub(super) fn welcomed(&mut self, now: Millis) {
+        self.welcome = Some((now, false));
+    }
+
+    /// Until when a first link may still come up, so that what is large need not come from the coordinator.
+    pub(super) fn hope(&self) -> Option<Millis> {
+        let (at, named) = self.welcome?;
+        let untried = |entry: &Entry| entry.leave_at.is_none() && entry.failures == 0;
+        match (self.any_up(), named) {
+            (true, _) => None,
+            (false, false) => Some(at + NAMED_MS),
+            (false, true) => self.peers.values().any(untried).then_some(at + HOPE_MS),
+        }
     }
 
     /// The coordinator names all that there should be.
     pub(super) fn named(&mut self, now: Millis, peers: &[Id]) {
+        if let Some((_, named)) = &mut self.welcome {
+            *named = true;
+        }
         self.peers.retain(|id, entry| {
             let up = matches!(entry.state, State::Up { .. });
             if !peers.contains(id) && entry.leave_at.is_none() {
@@ -210,5 +237,27 @@ impl Entry {
         } else {
             State::DueAt(now + self.back_off.next())
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_link_is_hoped_for_as_long_as_it_may_come() {
+        let [me, other, coordinator] = [1, 2, 9].map(|n| Id([n; 32]));
+        let mut links = Links::new(me, coordinator, 7);
+        assert_eq!(links.hope(), None, "nobody is there");
+        links.welcomed(100);
+        assert_eq!(links.hope(), Some(100 + NAMED_MS));
+        links.named(200, &[]);
+        assert_eq!(links.hope(), None, "alone");
+        links.named(300, &[other]);
+        assert_eq!(links.hope(), Some(100 + HOPE_MS));
+        links.linked(400, other);
+        assert_eq!(links.hope(), None, "it is up");
+        links.unlinked(500, other, "lost".to_owned());
+        assert_eq!(links.hope(), None, "that one comes back late, if at all");
     }
 }
