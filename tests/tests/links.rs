@@ -10,11 +10,15 @@ use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::limits::MAX_LINKS;
 use tributary_protocol::links::{dials, neighbours};
 use tributary_protocol::message::{Hello, PeerKind, ToContributor, ToCoordinator};
+use tributary_protocol::spec::RoundRule;
 use tributary_protocol::view::{PathView, Phase};
 use tributary_protocol::{Hash, Id, Identity};
 use tributary_tests::Random;
 use tributary_tests::desk::{Desk, hello, people};
 use tributary_tests::world::{Config, Net, World};
+
+/// Rounds for tests that wait for many minutes: few, since a round is work.
+const LONG: RoundRule = RoundRule { seconds: 60, grace: 5, quorum: 1 };
 
 type Graph = BTreeMap<Id, BTreeSet<Id>>;
 
@@ -260,16 +264,16 @@ fn a_large_swarm_is_linked_as_the_graph_says() {
 #[test]
 fn links_that_never_come_up_stop_nothing_and_cost_little() {
     let net = Net { failed_links: 1000, ..Net::calm() };
-    let mut world = World::new(Config { net, ..Config::calm(13, 4) });
-    world.run_rounds(20);
+    let mut world = World::new(Config { net, round: LONG, ..Config::calm(13, 4) });
+    world.run_rounds(4);
     assert_eq!(up(&world), [(0, 3); 4]);
     let why = world.nodes[0].snapshot(world.now()).links.why.unwrap();
     assert!(why.contains("no way was found"), "{why}");
-    // In over three minutes each of the six pairs was tried a handful of times and then left alone.
+    // In four minutes each of the six pairs was tried a handful of times and then left alone.
     let dials: u32 = world.nodes.iter().map(|node| node.link_dials()).sum();
     assert_eq!(dials, 6 * 5);
     let audit = world.audit();
-    assert!(world.nodes.iter().all(|node| audit.accepted[&node.id()] >= 20));
+    assert!(world.nodes.iter().all(|node| audit.accepted[&node.id()] >= 4));
     // The networks have become friendlier.
     *world.net() = Net::calm();
     world.run_for(600_000);
@@ -278,8 +282,8 @@ fn links_that_never_come_up_stop_nothing_and_cost_little() {
 
 #[test]
 fn links_that_break_come_back() {
-    let mut world = World::new(Config { net: Net::rough(), ..Config::calm(14, 6) });
-    world.run_rounds(10);
+    let mut world = World::new(Config { net: Net::rough(), round: LONG, ..Config::calm(14, 6) });
+    world.run_rounds(3);
     *world.net() = Net::calm();
     world.run_for(700_000);
     assert_eq!(up(&world), [(5, 5); 6]);
