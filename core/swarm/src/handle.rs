@@ -128,12 +128,15 @@ pub(crate) enum Order {
     Fetch(Job),
 }
 
+/// A link that is up, and what moved over it.
+type Linked = (Arc<Link>, Arc<Meter>);
+
 /// What handles and the node share.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) totals: Arc<Totals>,
     pub(crate) throttle: Arc<Throttle>,
-    links: Mutex<HashMap<Id, (Arc<Link>, Arc<Meter>)>>,
+    links: Mutex<HashMap<Id, Linked>>,
     orders: Mutex<VecDeque<Order>>,
     waker: AtomicWaker,
     /// There are no handles or there is no node any more.

@@ -6,8 +6,8 @@
 //! their hash says. It knows no message of the round: frames are opaque here.
 //!
 //! The order to read in: `transport` (how bytes travel where), `behaviour` and `streams` (what runs
-//! on a connection), `wire`, `link` and `control` (frames with credit), `blob`, `serve` and `fetches` (bulk),
-//! `node` (the loop that joins them), `handle` (what the host holds).
+//! on a connection), `wire`, `link` and `control` (frames with credit), `blob` (the protocol of bulk), `plan`
+//! and `fetch` (from many at once), `spread` and `serve` (to many at once), `node` (the loop that joins them), `handle` (what the host holds).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod behaviour;

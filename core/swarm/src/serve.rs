@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{self, Either};
-use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, pin_mut};
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, pin_mut};
 use futures_timer::Delay;
 use tributary_protocol::limits::CHUNK;
 use tributary_protocol::{BlobRef, Hash};
@@ -27,6 +28,7 @@ use crate::lists::Lists;
 use crate::meter::{Meter, Way};
 use crate::partial::{Partial, Partials};
 use crate::plan::MOST_ASKED;
+use crate::signal;
 use crate::spread::{Offers, Spreads};
 use crate::throttle::Throttle;
 use crate::transport::blocking;
@@ -126,19 +128,10 @@ impl Desk {
             if let Some(found) = self.find(blob).await {
                 return Some(found);
             }
-            let change = async {
-                match (&partial, listed) {
-                    (Some(partial), Some(listed)) => {
-                        future::select(
-                            Box::pin(partial.changed.after(listed)),
-                            Box::pin(self.partials.changed.after(begun)),
-                        )
-                        .await;
-                    }
-                    _ => self.partials.changed.after(begun).await,
-                }
-            };
-            if let Either::Right(_) = future::select(Box::pin(change), &mut over).await {
+            let begins = self.partials.changed.after(begun);
+            let goes_on = partial.as_ref().zip(listed).map(|(partial, listed)| partial.changed.after(listed));
+            let change = signal::any([Some(begins), goes_on].into_iter().flatten());
+            if let Either::Right(_) = future::select(pin!(change), &mut over).await {
                 return None;
             }
         }
@@ -204,7 +197,7 @@ impl<'a> Visit<'a> {
             if let Some(index) = self.wanted.pop_front() {
                 let chunk = self.desk.chunk(self.blob, self.found.partial.as_deref(), index).await?;
                 // Whoever waits longer for a chunk has gone elsewhere.
-                in_time(async { Ok(self.desk.throttle.take(chunk.len()).await) }).await?;
+                in_time(self.desk.throttle.take(chunk.len()).map(Ok)).await?;
                 counted.send(stream, CHUNK_FRAME, &[&index.to_le_bytes(), &chunk]).await?;
                 if let Some(offers) = &mut self.offers {
                     offers.done(index);
@@ -236,14 +229,11 @@ impl<'a> Visit<'a> {
         (partial, self.offers.as_ref().map_or(0, |offers| offers.spread.changed.seen()))
     }
 
-    /// Waits until there is something new to tell.
+    /// Waits until there may be something new to tell.
     async fn change(&self, (partial, spread): (u64, u64)) {
-        future::poll_fn(|cx| {
-            let more = self.found.partial.as_ref().is_some_and(|it| it.changed.poll_after(partial, cx).is_ready());
-            let back = self.offers.as_ref().is_some_and(|it| it.spread.changed.poll_after(spread, cx).is_ready());
-            if more || back { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
+        let more = self.found.partial.as_ref().map(|it| it.changed.after(partial));
+        let back = self.offers.as_ref().map(|it| it.spread.changed.after(spread));
+        signal::any([more, back].into_iter().flatten()).await;
     }
 
     /// Chunks that came since the peer was last told.

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_wait_that_is_given_up_loses_nothing() {
         let bytes = encode(3, &[b"hello"]);
-        let mut halves = bytes.chunks(4).map(|half| Ok::<_, io::Error>(half)).collect::<Vec<_>>();
+        let mut halves = bytes.chunks(4).map(Ok::<_, io::Error>).collect::<Vec<_>>();
         let rest = futures::stream::iter(halves.split_off(1));
         let pending = futures::stream::poll_fn(|_| std::task::Poll::Pending);
         let mut first = futures::stream::iter(halves).chain(pending).into_async_read();

@@ -75,7 +75,7 @@ pub(crate) fn range(first: u32, count: u32) -> Vec<u8> {
 pub(crate) fn found(bytes: &[u8], request: &[u8]) -> Vec<u8> {
     let chunks = BlobRef::of(bytes).chunks();
     let mut map = vec![0xff; chunks.div_ceil(8) as usize];
-    if chunks % 8 != 0 {
+    if !chunks.is_multiple_of(8) {
         *map.last_mut().unwrap() = (1 << (chunks % 8)) - 1;
     }
     if request[40] & 1 != 0 {
