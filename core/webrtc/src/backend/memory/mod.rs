@@ -4,19 +4,19 @@
 //! reader, as one that sends over a slow network would; [`Memory::impatient`] sends without waiting, as a
 //! hostile peer would.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+mod channel;
 
-use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
 use futures::FutureExt;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, ready};
 
-use super::{
-    Backend, Candidate, Channel, EVENTS, Error, Peer, PeerConfig, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State,
-};
+pub use self::channel::MemoryChannel;
+use self::channel::Pipe;
+use super::{Backend, Candidate, EVENTS, Error, Peer, PeerConfig, PeerEvent, State};
 
 /// A network of peer connections in this process. Clones are the same network.
 #[derive(Clone, Default)]
@@ -48,19 +48,6 @@ struct End {
     pipes: Vec<[Weak<Mutex<Pipe>>; 2]>,
     /// Bytes that came and were not read.
     unread: Arc<AtomicUsize>,
-}
-
-/// One direction of a channel.
-#[derive(Default)]
-struct Pipe {
-    queue: VecDeque<Bytes>,
-    bytes: usize,
-    opened: bool,
-    closed: bool,
-    /// The receiving end's count.
-    unread: Arc<AtomicUsize>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
 }
 
 impl Memory {
@@ -178,25 +165,6 @@ impl Hub {
     }
 }
 
-impl Pipe {
-    fn open(&mut self, unread: Arc<AtomicUsize>) {
-        self.unread = unread;
-        self.opened = true;
-        self.wake();
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            waker.wake();
-        }
-    }
-}
-
 /// One side of a peer connection in this process.
 pub struct MemoryPeer {
     id: u64,
@@ -238,7 +206,7 @@ impl MemoryPeer {
         }
         let far = other.and_then(|other| hub.ends.get(&other)).map(|far| far.unread.clone()).unwrap_or_default();
         let end = hub.ends.get_mut(&self.id).ok_or(Error::Closed)?;
-        let pipe = |unread| Arc::new(Mutex::new(Pipe { opened: connected, unread, ..Pipe::default() }));
+        let pipe = |unread| Arc::new(Mutex::new(Pipe::new(connected, unread)));
         let (there, back) = (pipe(far), pipe(end.unread.clone()));
         end.pipes.retain(|[pipe, _]| pipe.strong_count() > 0);
         end.pipes.push([Arc::downgrade(&there), Arc::downgrade(&back)]);
@@ -302,99 +270,6 @@ impl Peer for MemoryPeer {
 }
 
 impl Drop for MemoryPeer {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// One side of a data channel in this process.
-pub struct MemoryChannel {
-    hub: Shared,
-    /// The peer connection's side that it belongs to.
-    end: u64,
-    incoming: Arc<Mutex<Pipe>>,
-    outgoing: Arc<Mutex<Pipe>>,
-    impatient: bool,
-}
-
-impl MemoryChannel {
-    fn poll_room(&self, cx: &Context<'_>, room: usize) -> Poll<Result<(), Error>> {
-        let mut pipe = lock(&self.outgoing);
-        if pipe.closed {
-            return Poll::Ready(Err(Error::Closed));
-        }
-        if pipe.opened && (pipe.bytes < room || self.impatient) {
-            return Poll::Ready(Ok(()));
-        }
-        pipe.writer = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Ends the connection if more lies unread on the other side than may.
-    fn check(&self, unread: usize) {
-        if unread > RECEIVE_BUFFER {
-            let mut hub = lock(&self.hub);
-            if let Some(other) = hub.ends.get(&self.end).and_then(|end| end.other) {
-                hub.tell(other, PeerEvent::Broken(Error::Flood("more data than was asked for")));
-                hub.end(other);
-            }
-        }
-    }
-}
-
-impl Channel for MemoryChannel {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_room(cx, SEND_BUFFER)
-    }
-
-    fn send(&mut self, message: Bytes) -> Result<(), Error> {
-        let mut pipe = lock(&self.outgoing);
-        if pipe.closed {
-            return Err(Error::Closed);
-        }
-        pipe.bytes += message.len();
-        let unread = pipe.unread.fetch_add(message.len(), Ordering::Relaxed) + message.len();
-        pipe.queue.push_back(message);
-        if let Some(reader) = pipe.reader.take() {
-            reader.wake();
-        }
-        drop(pipe);
-        self.check(unread);
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_room(cx, 1)
-    }
-
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        let mut pipe = lock(&self.incoming);
-        if let Some(message) = pipe.queue.pop_front() {
-            pipe.bytes -= message.len();
-            pipe.unread.fetch_sub(message.len(), Ordering::Relaxed);
-            if let Some(writer) = pipe.writer.take() {
-                writer.wake();
-            }
-            return Poll::Ready(Some(Ok(message)));
-        }
-        if pipe.closed {
-            return Poll::Ready(None);
-        }
-        pipe.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn close(&mut self) {
-        lock(&self.outgoing).close();
-        let mut incoming = lock(&self.incoming);
-        incoming.close();
-        incoming.queue.clear();
-        let unread = std::mem::take(&mut incoming.bytes);
-        incoming.unread.fetch_sub(unread, Ordering::Relaxed);
-    }
-}
-
-impl Drop for MemoryChannel {
     fn drop(&mut self) {
         self.close();
     }

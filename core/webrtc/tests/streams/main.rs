@@ -2,142 +2,22 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)]
 
+mod hostile;
+mod pair;
+
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::channel::mpsc;
 use futures::future::join;
-use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
-use libp2p::core::StreamMuxer;
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use libp2p::core::muxing::StreamMuxerExt;
-use tributary_webrtc::backend::memory::{Memory, MemoryChannel, MemoryPeer};
-use tributary_webrtc::backend::{
-    Backend, Channel, Error, Peer, PeerConfig, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State,
-};
+use pair::{Connection, channel_of, connect, connections, hear, raw, say, until};
+use tributary_webrtc::backend::memory::{Memory, MemoryChannel};
+use tributary_webrtc::backend::{Channel, Error, Peer, SEND_BUFFER, State};
 use tributary_webrtc::frame::{Flag, MAX_FRAME};
-use tributary_webrtc::muxer::{CHANNELS, Muxer, WAITING};
+use tributary_webrtc::muxer::{CHANNELS, Muxer};
 use tributary_webrtc::stream::Stream;
-
-type Events = mpsc::Receiver<PeerEvent<MemoryChannel>>;
-
-/// Two peer connections that are connected to each other, over two backends of one network.
-async fn connect(a: &Memory, b: &Memory) -> [(MemoryPeer, Events); 2] {
-    let (a, mut a_events) = a.open(PeerConfig::default()).await.unwrap();
-    let (b, mut b_events) = b.open(PeerConfig::default()).await.unwrap();
-    let answer = b.answer(a.offer().await.unwrap()).await.unwrap();
-    a.accept(answer).await.unwrap();
-    let candidate = loop {
-        if let PeerEvent::Candidate(candidate) = a_events.next().await.unwrap() {
-            break candidate;
-        }
-    };
-    b.add_candidate(candidate).await.unwrap();
-    for events in [&mut a_events, &mut b_events] {
-        while !matches!(events.next().await.unwrap(), PeerEvent::State(State::Connected)) {}
-    }
-    [(a, a_events), (b, b_events)]
-}
-
-/// A muxer that is polled as a swarm does, on a task of its own.
-struct Connection {
-    open: mpsc::Sender<tokio::sync::oneshot::Sender<Stream<MemoryChannel>>>,
-    accepted: mpsc::Receiver<Stream<MemoryChannel>>,
-    over: tokio::task::JoinHandle<Error>,
-}
-
-impl Connection {
-    fn new((peer, events): (MemoryPeer, Events)) -> Self {
-        let (open, mut wanted) = mpsc::channel::<tokio::sync::oneshot::Sender<_>>(0);
-        let (mut accept, accepted) = mpsc::channel(0);
-        let mut muxer = Muxer::new(peer, events);
-        let mut want = None;
-        let over = tokio::spawn(poll_fn(move |cx| {
-            loop {
-                if let Poll::Ready(over) = muxer.poll_unpin(cx) {
-                    return Poll::Ready(over.unwrap_err());
-                }
-                if want.is_none() {
-                    match wanted.poll_next_unpin(cx) {
-                        Poll::Ready(Some(next)) => want = Some(next),
-                        // Nobody holds the connection any more.
-                        Poll::Ready(None) => return Pin::new(&mut muxer).poll_close(cx).map(|_| Error::Closed),
-                        Poll::Pending => {}
-                    }
-                }
-                if want.is_some()
-                    && let Poll::Ready(Ok(stream)) = muxer.poll_outbound_unpin(cx)
-                {
-                    let _ = want.take().unwrap().send(stream);
-                    continue;
-                }
-                if let Poll::Ready(Ok(())) = accept.poll_ready(cx)
-                    && let Poll::Ready(Ok(stream)) = muxer.poll_inbound_unpin(cx)
-                {
-                    accept.start_send(stream).unwrap();
-                    continue;
-                }
-                return Poll::Pending;
-            }
-        }));
-        Self { open, accepted, over }
-    }
-
-    async fn open(&mut self) -> Stream<MemoryChannel> {
-        let (sender, stream) = tokio::sync::oneshot::channel();
-        futures::SinkExt::send(&mut self.open, sender).await.unwrap();
-        stream.await.unwrap()
-    }
-
-    async fn accept(&mut self) -> Stream<MemoryChannel> {
-        self.accepted.next().await.unwrap()
-    }
-}
-
-async fn connections() -> (Memory, Connection, Connection) {
-    let memory = Memory::default();
-    let [a, b] = connect(&memory, &memory).await;
-    (memory, Connection::new(a), Connection::new(b))
-}
-
-/// A channel as the other side's program would use it, and a stream of ours over its other end.
-async fn raw() -> (MemoryChannel, Stream<MemoryChannel>, [(MemoryPeer, Events); 2]) {
-    let memory = Memory::default();
-    let [a, mut b] = connect(&memory, &memory).await;
-    let channel = a.0.channel("", None).await.unwrap();
-    let other = channel_of(&mut b.1).await;
-    (channel, Stream::new(other), [a, b])
-}
-
-async fn channel_of(events: &mut Events) -> MemoryChannel {
-    loop {
-        if let PeerEvent::Channel(channel) = events.next().await.unwrap() {
-            return channel;
-        }
-    }
-}
-
-fn say(channel: &mut MemoryChannel, message: impl Into<Bytes>) {
-    channel.send(message.into()).unwrap();
-}
-
-async fn hear(channel: &mut MemoryChannel) -> Option<Bytes> {
-    poll_fn(|cx| channel.poll_receive(cx)).await.map(Result::unwrap)
-}
-
-/// Waits until something holds that other tasks bring about; fails after five seconds.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..5000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("never: {what}");
-}
 
 #[tokio::test]
 async fn both_halves_close_on_their_own() {
@@ -231,39 +111,30 @@ async fn fifty_megabytes_go_both_ways_at_once() {
     // A data channel exists for the other side once something is sent on it.
     ours.flush().await.unwrap();
     let theirs = b.accept().await;
-    let pump = |stream: Stream<MemoryChannel>, seed: u8| {
+    let pump = |stream: Stream<MemoryChannel>| {
         tokio::spawn(async move {
             // Both halves from two tasks: neither may steal the other's wake-up.
             let (mut reader, mut writer) = stream.split();
+            let block: Vec<u8> = (0..50_000).map(|at| (at % 251) as u8).collect();
+            let written = block.clone();
             let writing = tokio::spawn(async move {
-                let block: Vec<u8> = (0..50_000).map(|at| (at % 251) as u8 ^ seed).collect();
-                for _ in 0..SIZE / block.len() {
-                    writer.write_all(&block).await.unwrap();
+                for _ in 0..SIZE / written.len() {
+                    writer.write_all(&written).await.unwrap();
                 }
                 writer.close().await.unwrap();
             });
-            let (mut block, mut sum, mut len) = (vec![0; 60_000], 0_u64, 0);
-            loop {
-                let read = reader.read(&mut block).await.unwrap();
-                if read == 0 {
-                    break;
-                }
-                for byte in &block[..read] {
-                    sum = sum.wrapping_mul(31).wrapping_add(u64::from(*byte));
-                }
-                len += read;
+            let mut read = vec![0; block.len()];
+            for at in 0..SIZE / block.len() {
+                reader.read_exact(&mut read).await.unwrap();
+                assert!(read == block, "block {at}");
             }
+            assert_eq!(reader.read(&mut read).await.unwrap(), 0);
             writing.await.unwrap();
-            (sum, len)
         })
     };
-    let (ours, theirs) = join(pump(ours, 1), pump(theirs, 2)).await;
-    let want = |seed: u8| {
-        let bytes = (0..SIZE).map(|at| ((at % 50_000) % 251) as u8 ^ seed);
-        bytes.fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
-    };
-    assert_eq!(ours.unwrap(), (want(2), SIZE));
-    assert_eq!(theirs.unwrap(), (want(1), SIZE));
+    let (ours, theirs) = join(pump(ours), pump(theirs)).await;
+    ours.unwrap();
+    theirs.unwrap();
 }
 
 #[tokio::test]
@@ -313,79 +184,6 @@ async fn a_channel_closed_without_an_end_is_an_error() {
     let mut heard = Vec::new();
     let error = stream.read_to_end(&mut heard).await.unwrap_err();
     assert_eq!((error.kind(), heard.as_slice()), (ErrorKind::ConnectionReset, &b"hello"[..]));
-}
-
-#[tokio::test]
-async fn malformed_frames_end_the_stream_with_a_reason() {
-    for message in [&b"\xff\xff\xff\xff"[..], b"\x02\x10\x01", &[0; MAX_FRAME + 1]] {
-        let (mut channel, mut stream, _peers) = raw().await;
-        say(&mut channel, Bytes::copy_from_slice(message));
-        let error = stream.read(&mut [0; 10]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
-        assert!(error.to_string().starts_with("the other side sent a message"), "{error}");
-        drop(stream);
-        assert_eq!(hear(&mut channel).await, Some(Flag::Reset.encode()));
-        assert_eq!(hear(&mut channel).await, None);
-    }
-}
-
-#[tokio::test]
-async fn a_flood_of_empty_frames_lets_others_run() {
-    let (mut channel, mut stream, _peers) = raw().await;
-    for _ in 0..50 {
-        say(&mut channel, vec![0; 1000]);
-    }
-    // One poll ends although more lies there, and asks for another one.
-    assert!(stream.read(&mut [0; 10]).now_or_never().is_none());
-    assert!(hear(&mut channel).now_or_never().is_none());
-    say(&mut channel, Flag::Fin.encode());
-    assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn whoever_sends_beyond_its_window_loses_the_connection() {
-    let memory = Memory::default();
-    let [a, b] = connect(&memory.impatient(), &memory).await;
-    let mut channel = a.0.channel("", None).await.unwrap();
-    let mut b = Connection::new(b);
-    let stream = b.accept().await;
-    let mut sent = 0;
-    while sent <= 2 * RECEIVE_BUFFER && channel.send(Bytes::from(vec![0; MAX_FRAME])).is_ok() {
-        sent += MAX_FRAME;
-    }
-    assert!(sent <= RECEIVE_BUFFER + MAX_FRAME, "{sent}");
-    assert!(matches!(b.over.await.unwrap(), Error::Flood(_)));
-    drop(stream);
-}
-
-#[tokio::test]
-async fn channels_that_nobody_takes_are_bounded_and_refused() {
-    let memory = Memory::default();
-    let [a, (peer, events)] = connect(&memory, &memory).await;
-    let mut muxer = Muxer::new(peer, events);
-    let mut channels = Vec::new();
-    for _ in 0..4 * WAITING {
-        channels.push(a.0.channel("", None).await.unwrap());
-        assert!(poll_fn(|cx| Poll::Ready(muxer.poll_unpin(cx).is_pending())).await);
-    }
-    assert_eq!(memory.channels(), WAITING);
-    // Those that were refused are closed, which the other side sees.
-    assert_eq!(hear(channels.last_mut().unwrap()).await, None);
-}
-
-#[tokio::test]
-async fn channels_that_are_never_closed_are_bounded() {
-    let (memory, mut a, mut b) = connections().await;
-    let mut kept = Vec::new();
-    for _ in 0..CHANNELS {
-        kept.push((a.open().await, b.accept().await));
-    }
-    assert_eq!(memory.channels(), CHANNELS);
-    let mut next = Box::pin(a.open());
-    let soon = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
-    assert!(soon.is_err(), "no more are opened until one is closed");
-    kept.pop();
-    next.await.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,14 +1,10 @@
 //! `/webrtc` between real swarms over a real relay, with the native WebRTC over loopback.
-#![cfg(not(target_arch = "wasm32"))]
-#![allow(clippy::unwrap_used)]
-
-mod swarms;
 
 use std::time::{Duration, Instant};
 
+use crate::swarms::{Node, Relay, within};
 use futures::future::join;
 use futures::{AsyncReadExt, AsyncWriteExt};
-use swarms::{Node, Relay, within};
 use tributary_webrtc::backend::native::Native;
 use tributary_webrtc::private::Config;
 

@@ -1,6 +1,4 @@
 //! Swarms for the tests: nodes with relay client and `/webrtc`, and a relay, over libp2p's memory transport.
-// Every test binary uses a part of it.
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,10 +20,10 @@ use tributary_webrtc::backend::Backend;
 use tributary_webrtc::private::{self, Config, SIGNALLING, is_relayed};
 
 /// The protocol that the tests speak once they are connected.
-pub(crate) const ECHO: StreamProtocol = StreamProtocol::new("/echo");
+pub(super) const ECHO: StreamProtocol = StreamProtocol::new("/echo");
 
 /// Fails a test that waits for something that does not come.
-pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("it does not happen")
 }
 
@@ -38,7 +36,7 @@ struct Behaviour {
 
 /// What a node was told by its swarm.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(super) enum Told {
     Up { connection: ConnectionId, peer: PeerId, direct: bool },
     Down { peer: PeerId, direct: bool },
     DialFailed { connection: ConnectionId, error: String },
@@ -55,8 +53,8 @@ enum Command {
 }
 
 /// A swarm on a task of its own.
-pub(crate) struct Node {
-    pub(crate) id: PeerId,
+pub(super) struct Node {
+    pub(super) id: PeerId,
     commands: mpsc::Sender<Command>,
     control: libp2p_stream::Control,
     incoming: tokio::sync::Mutex<libp2p_stream::IncomingStreams>,
@@ -87,16 +85,16 @@ fn config(idle: Duration) -> swarm::Config {
 }
 
 impl Node {
-    pub(crate) fn start<B: Backend>(backend: &B, webrtc: Config) -> Self {
+    pub(super) fn start<B: Backend>(backend: &B, webrtc: Config) -> Self {
         Self::idle_after(backend, webrtc, Duration::from_secs(60))
     }
 
-    pub(crate) fn idle_after<B: Backend>(backend: &B, webrtc: Config, idle: Duration) -> Self {
+    pub(super) fn idle_after<B: Backend>(backend: &B, webrtc: Config, idle: Duration) -> Self {
         Self::spawn(backend, webrtc, true, idle)
     }
 
     /// A node that knows nothing of WebRTC.
-    pub(crate) fn plain<B: Backend>(backend: &B) -> Self {
+    pub(super) fn plain<B: Backend>(backend: &B) -> Self {
         Self::spawn(backend, Config::default(), false, Duration::from_secs(60))
     }
 
@@ -124,7 +122,7 @@ impl Node {
     }
 
     /// Waits for the first event that fits, and takes it off the log.
-    pub(crate) async fn told(&self, fits: impl Fn(&Told) -> bool) -> Told {
+    pub(super) async fn told(&self, fits: impl Fn(&Told) -> bool) -> Told {
         let (log, news) = &*self.log;
         loop {
             let mut next = std::pin::pin!(news.notified());
@@ -139,26 +137,21 @@ impl Node {
         }
     }
 
-    /// Everything of a kind that was told so far.
-    pub(crate) fn count(&self, fits: impl Fn(&Told) -> bool) -> usize {
-        self.log.0.lock().unwrap().iter().filter(|told| fits(told)).count()
-    }
-
     /// Can be reached over the relay, and takes direct connections.
-    pub(crate) async fn reserve(&self, relay: &Relay) {
+    pub(super) async fn reserve(&self, relay: &Relay) {
         self.command(Command::Listen(Protocol::WebRTC.into()));
         self.reserve_only(relay).await;
     }
 
     /// Can be reached over the relay.
-    pub(crate) async fn reserve_only(&self, relay: &Relay) {
+    pub(super) async fn reserve_only(&self, relay: &Relay) {
         self.command(Command::Listen(relay.address.clone().with(Protocol::P2pCircuit)));
         let relayed =
             |told: &Told| matches!(told, Told::Listening(at) if at.iter().any(|part| part == Protocol::P2pCircuit));
         within(self.told(relayed)).await;
     }
 
-    pub(crate) async fn listen(&self) -> Multiaddr {
+    pub(super) async fn listen(&self) -> Multiaddr {
         self.command(Command::Listen(Protocol::Memory(0).into()));
         let memory = |told: &Told| matches!(told, Told::Listening(at) if at.iter().any(|part| matches!(part, Protocol::Memory(_))) && !at.iter().any(|part| part == Protocol::P2pCircuit));
         match within(self.told(memory)).await {
@@ -167,7 +160,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn dial(&self, address: Multiaddr) -> ConnectionId {
+    pub(super) fn dial(&self, address: Multiaddr) -> ConnectionId {
         let opts: DialOpts = address.into();
         let id = opts.connection_id();
         self.command(Command::Dial(opts));
@@ -175,7 +168,7 @@ impl Node {
     }
 
     /// Dials and waits for the connection.
-    pub(crate) async fn connect(&self, address: Multiaddr) -> Result<(), String> {
+    pub(super) async fn connect(&self, address: Multiaddr) -> Result<(), String> {
         let id = self.dial(address);
         let done = |told: &Told| match told {
             Told::Up { connection, .. } | Told::DialFailed { connection, .. } => *connection == id,
@@ -188,51 +181,51 @@ impl Node {
     }
 
     /// Connects directly to a peer that is known over the relay.
-    pub(crate) async fn link(&self, relay: &Relay, peer: PeerId) -> Result<(), String> {
+    pub(super) async fn link(&self, relay: &Relay, peer: PeerId) -> Result<(), String> {
         let circuit = relay.address.clone().with(Protocol::P2pCircuit);
         within(self.connect(circuit.with(Protocol::WebRTC).with(Protocol::P2p(peer)))).await
     }
 
     /// Waits for a direct connection with this very peer.
-    pub(crate) async fn direct(&self, peer: PeerId) {
+    pub(super) async fn direct(&self, peer: PeerId) {
         within(self.told(|told| matches!(told, Told::Up { direct: true, peer: up, .. } if *up == peer))).await;
     }
 
-    pub(crate) async fn close_relayed(&self, peer: PeerId) {
+    pub(super) async fn close_relayed(&self, peer: PeerId) {
         self.command(Command::CloseRelayed(peer));
         let fits = |told: &Told| matches!(told, Told::Down { peer: down, direct: false } if *down == peer);
         within(self.told(fits)).await;
     }
 
-    pub(crate) async fn relayed(&self, peer: PeerId) -> usize {
+    pub(super) async fn relayed(&self, peer: PeerId) -> usize {
         let (sender, count) = oneshot::channel();
         self.command(Command::CountRelayed(peer, sender));
         count.await.unwrap()
     }
 
-    pub(crate) async fn open(&self, peer: PeerId) -> Result<Stream, String> {
+    pub(super) async fn open(&self, peer: PeerId) -> Result<Stream, String> {
         let mut control = self.control.clone();
         within(control.open_stream(peer, ECHO)).await.map_err(|error| error.to_string())
     }
 
     /// A signalling stream, to say on it what one likes.
-    pub(crate) async fn signal(&self, peer: PeerId) -> Result<Stream, String> {
+    pub(super) async fn signal(&self, peer: PeerId) -> Result<Stream, String> {
         let mut control = self.control.clone();
         within(control.open_stream(peer, SIGNALLING)).await.map_err(|error| error.to_string())
     }
 
     /// The next signalling stream of another's, on a node that has no WebRTC to take it.
-    pub(crate) fn take_signals(&self) -> impl Future<Output = Stream> + use<> {
+    pub(super) fn take_signals(&self) -> impl Future<Output = Stream> + use<> {
         let mut signals = self.control.clone().accept(SIGNALLING).unwrap();
         async move { signals.next().await.unwrap().1 }
     }
 
-    pub(crate) async fn accept(&self) -> Stream {
+    pub(super) async fn accept(&self) -> Stream {
         self.incoming.lock().await.next().await.unwrap().1
     }
 
     /// Sends back what the next stream brings.
-    pub(crate) async fn echo(&self) {
+    pub(super) async fn echo(&self) {
         let mut stream = self.accept().await;
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard).await.unwrap();
@@ -309,13 +302,13 @@ async fn run(mut swarm: Swarm<Behaviour>, mut commands: mpsc::Receiver<Command>,
 }
 
 /// A relay, and its address with its id.
-pub(crate) struct Relay {
-    pub(crate) address: Multiaddr,
+pub(super) struct Relay {
+    pub(super) address: Multiaddr,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Relay {
-    pub(crate) async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let keypair = Keypair::generate_ed25519();
         let id = keypair.public().to_peer_id();
         let limits = relay::Config {
@@ -344,12 +337,12 @@ impl Relay {
     }
 
     /// A peer's address over this relay.
-    pub(crate) fn circuit(&self, peer: PeerId) -> Multiaddr {
+    pub(super) fn circuit(&self, peer: PeerId) -> Multiaddr {
         self.address.clone().with(Protocol::P2pCircuit).with(Protocol::P2p(peer))
     }
 
     /// Ends it with all its connections.
-    pub(crate) fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.task.abort();
     }
 }

@@ -1,15 +1,11 @@
 //! `/webrtc` between real swarms over a real relay, with a WebRTC of this process.
-#![cfg(not(target_arch = "wasm32"))]
-#![allow(clippy::unwrap_used)]
-
-mod swarms;
 
 use std::time::Duration;
 
+use crate::swarms::{ECHO, Node, Relay, Told, within};
 use futures::future::join;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
-use swarms::{ECHO, Node, Relay, Told, within};
 use tributary_webrtc::backend::State;
 use tributary_webrtc::backend::memory::Memory;
 use tributary_webrtc::private::Config;
