@@ -72,7 +72,9 @@ async function move(route, timed) {
   }
   const extra = await stop();
   if (extra !== null) route.extra_memory_mib = Math.max(route.extra_memory_mib ?? 0, extra);
-  if (timed) route.mib_per_s.push(BYTES / 1024 / 1024 / (ms / 1000));
+  const rate = BYTES / 1024 / 1024 / (ms / 1000);
+  if (timed) route.mib_per_s.push(rate);
+  console.log(`   ${route.name}: ${rate.toFixed(1)} MiB/s${timed ? '' : ', to warm up'}`);
   const fetched = await to.run({ verb: 'hash' });
   if (fetched !== hash) throw new Error(`${route.name}: the receiver holds ${fetched}, not ${hash}`);
 }
