@@ -32,7 +32,7 @@ fn same<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Frames of a data channel.
-pub fn frame(bytes: &[u8]) {
+pub(crate) fn frame(bytes: &[u8]) {
     let frames = same(bytes, || {
         let mut decoder = Decoder::default();
         Box::new(move |piece| {
@@ -51,7 +51,7 @@ pub fn frame(bytes: &[u8]) {
 }
 
 /// Messages of a signalling stream, and the candidates in them.
-pub fn signal(bytes: &[u8]) {
+pub(crate) fn signal(bytes: &[u8]) {
     let signals = same(bytes, || {
         let mut decoder = SignalDecoder::default();
         Box::new(move |piece| {
@@ -76,7 +76,7 @@ pub fn signal(bytes: &[u8]) {
 }
 
 /// A description of our own, and the USERNAME of a stranger.
-pub fn description(bytes: &[u8]) {
+pub(crate) fn description(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // It may be refused; it may not panic.
     let _ = Local::read(text);
