@@ -187,16 +187,16 @@ impl Outcome {
 
 /// What a contributor said about its rounds.
 #[derive(Debug, Default)]
-struct Rows {
-    rows: Vec<Value>,
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Value>,
     backend: String,
     /// Bytes of blobs received so far from the other contributor, and from the coordinator.
-    bulk: (u64, u64),
+    pub(crate) bulk: (u64, u64),
 }
 
 /// The newest row about each round in a contributor's JSON lines. The program writes a line a round, the
 /// tab whole snapshots, each with the last rounds.
-fn rows(events: &[Value]) -> Rows {
+pub(crate) fn rows(events: &[Value]) -> Rows {
     let mut newest = BTreeMap::new();
     let (mut backend, mut bulk) = (String::new(), (0, 0));
     for event in events {

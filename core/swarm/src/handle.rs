@@ -17,6 +17,7 @@ use crate::blob::FetchError;
 use crate::fetches::Job;
 use crate::link::Link;
 use crate::meter::{Flow, Meter, Totals, Traffic};
+use crate::served::Served;
 use crate::throttle::Throttle;
 
 /// Orders that wait for the node's loop, which takes them at once: more than one order for each of
@@ -136,6 +137,7 @@ type Linked = (Arc<Link>, Arc<Meter>);
 pub(crate) struct Shared {
     pub(crate) totals: Arc<Totals>,
     pub(crate) throttle: Arc<Throttle>,
+    pub(crate) served: Arc<Served>,
     links: Mutex<HashMap<Id, Linked>>,
     orders: Mutex<VecDeque<Order>>,
     waker: AtomicWaker,
@@ -281,6 +283,11 @@ impl Handle {
             .collect();
         all.sort_unstable_by_key(|link| link.peer);
         all
+    }
+
+    /// Bytes of each blob that were served, of the last few blobs.
+    pub fn served(&self) -> Vec<(BlobRef, u64)> {
+        self.shared().served.read()
     }
 
     /// Serves blobs with at most this many bytes a second, all peers together; `None`: without a limit.

@@ -25,6 +25,7 @@ mod node;
 mod partial;
 mod plan;
 mod serve;
+mod served;
 mod shun;
 mod signal;
 mod spread;

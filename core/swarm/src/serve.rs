@@ -28,6 +28,7 @@ use crate::lists::Lists;
 use crate::meter::{Meter, Way};
 use crate::partial::{Partial, Partials};
 use crate::plan::MOST_ASKED;
+use crate::served::Served;
 use crate::signal;
 use crate::spread::{Offers, Spreads};
 use crate::throttle::Throttle;
@@ -51,6 +52,7 @@ pub(crate) struct Desk {
     pub(crate) lists: Lists,
     pub(crate) spreads: Spreads,
     pub(crate) throttle: Arc<Throttle>,
+    pub(crate) served: Arc<Served>,
 }
 
 /// Answers a peer that may not be served now.
@@ -199,6 +201,7 @@ impl<'a> Visit<'a> {
                 // Whoever waits longer for a chunk has gone elsewhere.
                 in_time(self.desk.throttle.take(chunk.len()).map(Ok)).await?;
                 counted.send(stream, CHUNK_FRAME, &[&index.to_le_bytes(), &chunk]).await?;
+                self.desk.served.add(self.blob, chunk.len());
                 if let Some(offers) = &mut self.offers {
                     offers.done(index);
                 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tributary_protocol::coordinator::Coordinator;
 use tributary_protocol::limits::VIEW_HISTORY;
 use tributary_protocol::message::{Evaluation, FoldManifest};
-use tributary_protocol::{Hash, Id, Millis, PROTOCOL_VERSION};
+use tributary_protocol::{BlobRef, Hash, Id, Millis, PROTOCOL_VERSION};
 use tributary_swarm::Traffic;
 
 /// The board, shared.
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) peers: usize,
     /// Bytes since the start.
     pub(crate) traffic: Traffic,
+    /// Bytes of each blob that were served, of the last few blobs.
+    pub(crate) served: Vec<(BlobRef, u64)>,
     /// Updates folded since the start.
     pub(crate) accepted: u64,
     /// Commits refused since the start, by reason.
@@ -102,6 +104,7 @@ impl Board {
             remaining: None,
             peers: 0,
             traffic: Traffic::default(),
+            served: Vec::new(),
             accepted: 0,
             refused: BTreeMap::new(),
             bad_frames: 0,

@@ -151,7 +151,10 @@ impl Driver {
         while let Some(want) = wants.pop_front() {
             self.act(want)?;
         }
-        self.parts.board.lock().update(&self.parts.machine, now, self.parts.handle.traffic());
+        let mut board = self.parts.board.lock();
+        board.update(&self.parts.machine, now, self.parts.handle.traffic());
+        board.served = self.parts.handle.served();
+        drop(board);
         Ok(())
     }
 

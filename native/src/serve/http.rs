@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tower_http::services::ServeDir;
+use tributary_protocol::BlobRef;
 
 use super::board::Board;
 use super::metrics;
@@ -43,6 +44,7 @@ pub(super) fn router(board: Board, www: Option<PathBuf>) -> Router {
         .route("/run.json", get(async |State(board): State<Board>| Json(board.lock().run.clone())))
         .route("/api/rounds", get(rounds))
         .route("/api/credits", get(credits))
+        .route("/api/blobs", get(blobs))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(async |State(board): State<Board>| metrics::page(&board.lock())))
@@ -97,6 +99,13 @@ async fn credits(State(board): State<Board>, Query(Last { last }): Query<Last>) 
         "contributors": board.credits.len(),
         "credits": lines.map(|(peer, credits)| json!({"peer": peer, "credits": credits})).collect::<Vec<_>>(),
     }))
+}
+
+/// How often what was served last left this machine: about once, however many contributors there are, if
+/// they help each other.
+async fn blobs(State(board): State<Board>) -> impl IntoResponse {
+    let line = |(blob, sent): &(BlobRef, u64)| json!({"hash": blob.hash, "bytes": blob.bytes, "sent": sent});
+    Json(json!({ "blobs": board.lock().served.iter().map(line).collect::<Vec<_>>() }))
 }
 
 async fn ready(State(board): State<Board>) -> impl IntoResponse {

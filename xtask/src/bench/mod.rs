@@ -1,6 +1,7 @@
 //! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
 
 mod step;
+mod swarm;
 mod transport;
 
 use anyhow::{Result, bail};
@@ -11,7 +12,8 @@ use crate::paths::Paths;
 pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "step" => step::run(paths, args),
+        "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
-        _ => bail!("There is no bench {name}. There are: step, transport."),
+        _ => bail!("There is no bench {name}. There are: step, swarm, transport."),
     }
 }

@@ -22,6 +22,7 @@ use crate::fetches::{Fetches, Job};
 use crate::partial::Partials;
 use crate::plan::{Role, mix};
 use crate::serve::{self, Desk};
+use crate::served::Served;
 use crate::shun::Shunned;
 use crate::streams::Kind;
 use crate::throttle::Throttle;
@@ -56,12 +57,18 @@ struct Running {
 }
 
 impl Bulk {
-    pub(super) fn new(local: Id, store: Arc<dyn BlobStore>, throttle: Arc<Throttle>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        local: Id,
+        store: Arc<dyn BlobStore>,
+        throttle: Arc<Throttle>,
+        served: Arc<Served>,
+        limits: &Limits,
+    ) -> Self {
         let partials = Arc::new(Partials::new(limits.partial_bytes));
         let (lists, spreads) = Default::default();
         let seed = local.0.iter().fold(0, |seed, byte| mix(seed ^ u64::from(*byte)));
         Self {
-            desk: Arc::new(Desk { store, partials, lists, spreads, throttle }),
+            desk: Arc::new(Desk { store, partials, lists, spreads, throttle, served }),
             fetches: Fetches::new(limits.fetch_bytes),
             running: HashMap::new(),
             shunned: Arc::default(),

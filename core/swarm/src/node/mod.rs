@@ -120,7 +120,7 @@ pub fn node(
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared::default());
     let name = crate::id(&local).ok_or(SwarmError::Secret)?;
-    let bulk = Bulk::new(name, store, shared.throttle.clone(), &config.limits);
+    let bulk = Bulk::new(name, store, shared.throttle.clone(), shared.served.clone(), &config.limits);
     let node = Node {
         swarm,
         is_relay: config.relay.is_some(),
