@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tributary_swarm::{Event, Events, Multiaddr};
 
 use crate::config::Serve;
+use crate::identity;
 use crate::output::Output;
 use crate::signals::Signals;
 use board::Board;
