@@ -21,15 +21,14 @@ const QUEUE: usize = 128 * 1024;
 /// its SCTP window tells the sender to wait.
 const UNREAD: usize = 4 * 1024 * 1024;
 
+/// How long after a channel's end its last messages may come.
+const LAST: Duration = Duration::from_millis(100);
+
 /// What a message costs besides its bytes.
 const OVERHEAD: usize = 128;
 
 /// The reason when all channels of a connection together hold too much.
 const UNREAD_DATA: &str = "data that nobody read";
-
-/// How long the side that did not open a channel waits for the other to close it first. An id belongs to the
-/// side that opened its channel; that side must know when it is free.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who opened a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +70,10 @@ struct State {
 /// The channel and its task.
 pub(super) fn start(made: Arc<dyn DataChannel>, place: Place, opener: Opener, open: bool) -> Channel {
     let tasks = place.0.tasks.clone();
+    place.0.rest.watch(&made);
+    if open {
+        place.0.opened();
+    }
     let state = Mutex::new(State { open, ..Default::default() });
     let shared = Arc::new(Shared { state, sending: Notify::new(), reading: Notify::new(), place });
     tasks.spawn(run(shared.clone(), made, opener));
@@ -236,23 +239,25 @@ async fn run(shared: Arc<Shared>, channel: Arc<dyn DataChannel>, opener: Opener)
     let mut reading = std::pin::pin!(read(&shared, &*channel));
     let writing = std::pin::pin!(write(&shared, &*channel));
     if let Either::Right(((), _)) = select(&mut reading, writing).await {
-        let closed = match opener {
-            Opener::Them => tokio::time::timeout(PATIENCE, &mut reading).await.is_ok(),
-            Opener::Us | Opener::Both => false,
-        };
-        if !closed {
-            shared.place.0.retire(channel.clone());
-            reading.await;
-        }
+        shared.place.0.rest.add(channel.clone(), opener);
+        reading.await;
     }
+    shared.place.0.closed(channel.id()).await;
     shared.ended(Error::Closed);
 }
 
 /// Takes what comes until the channel is closed.
 async fn read(shared: &Shared, channel: &dyn DataChannel) {
+    let mut ended = false;
     loop {
         shared.room().await;
-        match channel.poll().await {
+        let next = async {
+            match ended {
+                true => tokio::time::timeout(LAST, channel.poll()).await.unwrap_or(None),
+                false => channel.poll().await,
+            }
+        };
+        match next.await {
             Some(DataChannelEvent::OnOpen) => shared.opened(),
             Some(DataChannelEvent::OnMessage(message)) => {
                 if !shared.received(message.data.freeze()) {
@@ -260,7 +265,9 @@ async fn read(shared: &Shared, channel: &dyn DataChannel) {
                     shared.place.0.refuse(UNREAD_DATA);
                 }
             }
-            Some(DataChannelEvent::OnClose) | None => return,
+            // What came together with the end is told after it.
+            Some(DataChannelEvent::OnClose) => ended = true,
+            None => return,
             Some(_) => {}
         }
     }
@@ -270,7 +277,13 @@ async fn read(shared: &Shared, channel: &dyn DataChannel) {
 async fn write(shared: &Shared, channel: &dyn DataChannel) {
     while let Some(message) = shared.next().await {
         let bytes = message.len();
-        if let Err(error) = channel.send(BytesMut::from(message)).await {
+        let sent = async {
+            // Waits for room before it has leave to send, which is not to be held for long.
+            channel.writable().await?;
+            let _leave = shared.place.0.rest.pass().await;
+            channel.send(BytesMut::from(message)).await
+        };
+        if let Err(error) = sent.await {
             tracing::trace!(%error, "a channel that cannot send");
             return shared.ended(Error::Closed);
         }

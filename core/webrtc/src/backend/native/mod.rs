@@ -4,11 +4,13 @@
 //! than [`CHANNELS`] channels at a time, more than [`RECEIVE_BUFFER`] unread bytes, and more than
 //! [`super::EVENTS`] unread events; each closes the connection.
 //!
-//! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `settings` says
+//! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `rest` says
+//! when one is closed, `settings`
 //! which addresses and times ICE works with, `runtime` what its sockets are.
 
 mod channel;
 mod peer;
+mod rest;
 mod runtime;
 mod settings;
 
@@ -21,9 +23,9 @@ pub(crate) use self::runtime::Sockets;
 pub(crate) use self::settings::Setup;
 use super::{Backend, Error, Events, PeerConfig};
 
-/// Data channels of one connection at a time, those included that wait for the other side to close. The muxer
-/// above allows far fewer, so that only a peer that never closes its channels meets this.
-pub const CHANNELS: usize = 1024;
+/// Data channels of one connection at a time: the muxer's 512, 768 that both sides are done with and whose ids
+/// are not free yet, and room for a peer that is slow to close its own.
+pub const CHANNELS: usize = 1536;
 
 /// Peer connections of this machine's own UDP sockets. Needs a tokio runtime.
 #[derive(Debug, Clone, Copy, Default)]

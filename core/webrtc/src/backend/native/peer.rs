@@ -1,38 +1,30 @@
 //! One peer connection: made, watched, and closed with everything on it.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, RwLock};
-use webrtc::data_channel::{DataChannel, RTCDataChannelInit, RTCDataChannelState};
+use tokio::sync::Notify;
+use webrtc::data_channel::{DataChannel, RTCDataChannelId, RTCDataChannelInit, RTCDataChannelState};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceCandidateInit,
-    RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
+    RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
 };
 
 use super::super::{Candidate, EVENTS, Error, Events, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State};
 use super::channel::{self, Channel, Opener};
+use super::rest::Rest;
+use super::settings::CONFIRM;
 use super::{CHANNELS, Native, Setup};
-
-/// How long closed channels are gathered before they are closed together.
-const GATHER: Duration = Duration::from_millis(200);
 
 /// How often to ask whether the other side has closed the connection, which the crate doesn't tell.
 const WATCH: Duration = Duration::from_secs(1);
-
-/// How long the last bytes of a channel may take before it is closed all the same.
-const LINGER: Duration = Duration::from_secs(30);
-
-/// The least and the most that new channels wait after some were closed, and how many round trips between.
-const SETTLE: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(1));
-const SETTLE_ROUND_TRIPS: f64 = 3.0;
 
 /// A peer connection of crate `webrtc`.
 pub struct Peer {
@@ -52,13 +44,18 @@ pub(super) struct Shared {
     channels: AtomicUsize,
     /// Bytes that came and were not read.
     unread: AtomicUsize,
-    /// Channels to close, since when, and that there are some.
-    retired: Mutex<VecDeque<(Instant, Arc<dyn DataChannel>)>>,
-    retire: Notify,
-    /// Held by whoever opens a channel; alone by whoever closes some.
-    opening: RwLock<()>,
-    /// Set by the first channel that opens.
+    /// The channels that we opened. Held while one is being made: the crate announces a channel of ours that is
+    /// confirmed before it is known, as one of the other side's.
+    ours: tokio::sync::Mutex<HashSet<RTCDataChannelId>>,
+    /// What it announced so. When dropped, the channel's messages no longer arrive.
+    twins: Mutex<Vec<Arc<dyn DataChannel>>>,
+    /// Channels that are done and not closed yet.
+    pub(super) rest: Rest,
+    /// ICE and DTLS are done.
+    connected: AtomicBool,
+    /// Set by the first channel that opens, and that it is.
     up: Arc<AtomicBool>,
+    opened: Notify,
 }
 
 /// Makes a connection and its tasks.
@@ -71,10 +68,12 @@ pub(super) async fn open(setup: Setup) -> Result<(Peer, Events<Native>), Error> 
         close: Notify::new(),
         channels: AtomicUsize::new(0),
         unread: AtomicUsize::new(0),
-        retired: Mutex::default(),
-        retire: Notify::new(),
-        opening: RwLock::new(()),
+        ours: tokio::sync::Mutex::default(),
+        twins: Mutex::default(),
+        rest: Rest::default(),
+        connected: AtomicBool::new(false),
         up: setup.up,
+        opened: Notify::new(),
     });
     let mut configuration = RTCConfigurationBuilder::new().with_ice_servers(setup.servers);
     if let Some(certificate) = setup.certificate {
@@ -165,10 +164,15 @@ impl super::super::Peer for Peer {
             let place = shared
                 .take_place()
                 .ok_or_else(|| Error::Other(format!("{CHANNELS} data channels are open on this connection already")))?;
+            if id.is_none() {
+                shared.ready().await?;
+            }
             let options = RTCDataChannelInit { negotiated: id, ..Default::default() };
-            let opening = shared.opening.read().await;
+            let opening = shared.rest.pass().await;
+            let mut ours = shared.ours.lock().await;
             let made = connection.create_data_channel(&label, Some(options)).await.map_err(other)?;
-            drop(opening);
+            ours.insert(made.id());
+            drop((ours, opening));
             // A negotiated channel on a connection that is up opens without telling so.
             let open = made.ready_state().await == Ok(RTCDataChannelState::Open);
             let opener = if id.is_some() { Opener::Both } else { Opener::Us };
@@ -226,12 +230,25 @@ impl Shared {
     /// A channel is open.
     pub(super) fn opened(&self) {
         self.up.store(true, Ordering::Relaxed);
+        self.opened.notify_waiters();
     }
 
-    /// Closes a channel that both sides are done with.
-    pub(super) fn retire(&self, channel: Arc<dyn DataChannel>) {
-        lock(&self.retired).push_back((Instant::now(), channel));
-        self.retire.notify_one();
+    /// Waits while SCTP is being set up. The crate holds back what is opened before that, and loses what is
+    /// opened meanwhile; the first channel was opened before.
+    async fn ready(&self) -> Result<(), Error> {
+        let opened = self.opened.notified();
+        if !self.connected.load(Ordering::Relaxed) || self.up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let error = || Error::Other("the other side opened no channel on a connection that is up".to_owned());
+        tokio::time::timeout(CONFIRM, opened).await.map_err(|_| error())
+    }
+
+    /// A channel is closed.
+    pub(super) async fn closed(&self, channel: RTCDataChannelId) {
+        self.rest.remove(channel);
+        self.ours.lock().await.remove(&channel);
+        lock(&self.twins).retain(|twin| twin.id() != channel);
     }
 
     fn take_place(self: &Arc<Self>) -> Option<Place> {
@@ -276,6 +293,9 @@ impl PeerConnectionEventHandler for Handler {
             RTCPeerConnectionState::Closed => return self.0.close(),
             _ => State::Connecting,
         };
+        if state == State::Connected {
+            self.0.connected.store(true, Ordering::Relaxed);
+        }
         self.0.emit(PeerEvent::State(state));
         if state == State::Failed {
             self.0.close();
@@ -283,6 +303,9 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_data_channel(&self, made: Arc<dyn DataChannel>) {
+        if self.0.ours.lock().await.contains(&made.id()) {
+            return lock(&self.0.twins).push(made);
+        }
         match self.0.take_place() {
             Some(place) => self.0.emit(PeerEvent::Channel(channel::start(made, place, Opener::Them, true))),
             None => self.0.refuse("data channels that it does not close"),
@@ -295,7 +318,7 @@ async fn supervise(connection: Arc<dyn PeerConnection>, shared: Arc<Shared>) {
     let work = async {
         loop {
             tokio::select! {
-                () = shared.retire.notified() => close_retired(&*connection, &shared).await,
+                () = shared.rest.many() => shared.rest.close(&*connection).await,
                 () = tokio::time::sleep(WATCH) => {}
             }
             if closed_by_peer(&*connection).await {
@@ -312,40 +335,13 @@ async fn supervise(connection: Arc<dyn PeerConnection>, shared: Arc<Shared>) {
     }
     shared.emit(PeerEvent::State(State::Closed));
     lock(&shared.events).take();
-    lock(&shared.retired).clear();
-}
-
-/// Closes the channels that are done.
-///
-/// The crate gives a stream's id out again at once, but the other side has not reset it then, and would reset
-/// the new channel instead. So channels are closed together, and for a few round trips none is opened.
-async fn close_retired(connection: &dyn PeerConnection, shared: &Shared) {
-    tokio::time::sleep(GATHER).await;
-    let settle = settle(connection).await;
-    let _alone = shared.opening.write().await;
-    let retired = std::mem::take(&mut *lock(&shared.retired));
-    for (since, channel) in retired {
-        let unsent = channel.outstanding_bytes().await.unwrap_or(0) > 0;
-        if unsent && since.elapsed() < LINGER {
-            lock(&shared.retired).push_back((since, channel));
-            shared.retire.notify_one();
-        } else if let Err(error) = channel.close().await {
-            tracing::trace!(%error, "the other side closed it first");
-        }
-    }
-    tokio::time::sleep(settle).await;
+    shared.rest.clear();
+    lock(&shared.twins).clear();
 }
 
 async fn closed_by_peer(connection: &dyn PeerConnection) -> bool {
     let Some(sctp) = connection.sctp().await else { return false };
     matches!(sctp.transport().state().await, Ok(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed))
-}
-
-/// How long the other side needs to have reset its half of what we close now.
-async fn settle(connection: &dyn PeerConnection) -> Duration {
-    let stats = connection.get_stats(Instant::now(), StatsSelector::None).await;
-    let trip = stats.candidate_pairs().map(|pair| pair.current_round_trip_time).fold(0.0, f64::max);
-    Duration::from_secs_f64(trip * SETTLE_ROUND_TRIPS).clamp(SETTLE.0, SETTLE.1)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

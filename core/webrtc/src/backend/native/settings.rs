@@ -30,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const TRY: (Duration, u16) = (Duration::from_millis(50), 200);
 
 /// How long the other side may take to confirm a channel.
-const CONFIRM: Duration = Duration::from_secs(10);
+pub(super) const CONFIRM: Duration = Duration::from_secs(10);
 
 /// What a peer connection is made of.
 pub(crate) struct Setup {
