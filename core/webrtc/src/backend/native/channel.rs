@@ -1,12 +1,13 @@
 //! One data channel: two queues and a task that moves messages between them and the crate.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use tokio::sync::Notify;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
@@ -20,6 +21,11 @@ const QUEUE: usize = 128 * 1024;
 /// Bytes of one channel that wait to be read before no more are taken. The crate then keeps what comes, and
 /// its SCTP window tells the sender to wait.
 const UNREAD: usize = 4 * 1024 * 1024;
+
+/// How often a channel is opened anew, and how long the other side may take to confirm it: the round trip of
+/// a bad line, and a lost packet.
+const TRIES: usize = 8;
+const CONFIRM: Duration = Duration::from_secs(3);
 
 /// How long after a channel's end its last messages may come.
 const LAST: Duration = Duration::from_millis(100);
@@ -38,6 +44,10 @@ pub(super) enum Opener {
     /// Negotiated: its id is never given to another.
     Both,
 }
+
+/// Makes another channel in place of one that was closed or forgotten before it opened. The id of one may be
+/// that of a channel whose end the other side is still to tell us, which takes the new one along.
+pub(super) type Again = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn DataChannel>, Error>> + Send + Sync>;
 
 /// A data channel of crate `webrtc`.
 pub struct Channel(Arc<Shared>);
@@ -68,15 +78,20 @@ struct State {
 }
 
 /// The channel and its task.
-pub(super) fn start(made: Arc<dyn DataChannel>, place: Place, opener: Opener, open: bool) -> Channel {
+pub(super) fn start(
+    made: Arc<dyn DataChannel>,
+    place: Place,
+    opener: Opener,
+    open: bool,
+    again: Option<Again>,
+) -> Channel {
     let tasks = place.0.tasks.clone();
-    place.0.rest.watch(&made);
     if open {
         place.0.opened();
     }
     let state = Mutex::new(State { open, ..Default::default() });
     let shared = Arc::new(Shared { state, sending: Notify::new(), reading: Notify::new(), place });
-    tasks.spawn(run(shared.clone(), made, opener));
+    tasks.spawn(run(shared.clone(), made, opener, again));
     Channel(shared)
 }
 
@@ -176,6 +191,16 @@ impl Shared {
         self.sending.notify_one();
     }
 
+    fn is_open(&self) -> bool {
+        lock(&self.state).open
+    }
+
+    /// Whether somebody still waits for the channel to open.
+    fn is_wanted(&self) -> bool {
+        let state = lock(&self.state);
+        !state.open && !state.closing
+    }
+
     fn ended(&self, why: Error) {
         let mut state = lock(&self.state);
         state.end.get_or_insert(why);
@@ -235,15 +260,41 @@ impl Shared {
     }
 }
 
-async fn run(shared: Arc<Shared>, channel: Arc<dyn DataChannel>, opener: Opener) {
-    let mut reading = std::pin::pin!(read(&shared, &*channel));
-    let writing = std::pin::pin!(write(&shared, &*channel));
+/// Opens and serves the channel until it is closed.
+async fn run(shared: Arc<Shared>, mut channel: Arc<dyn DataChannel>, opener: Opener, again: Option<Again>) {
+    for _ in 0..TRIES {
+        // A channel made before the connection is up takes as long as the connection.
+        let late = async {
+            if !shared.place.0.is_up() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(CONFIRM).await;
+            if shared.is_open() {
+                std::future::pending::<()>().await;
+            }
+        };
+        match select(pin!(serve(&shared, &channel, opener)), pin!(late)).await {
+            Either::Left(_) => shared.place.0.closed(channel.id()).await,
+            Either::Right(_) if shared.place.0.rest.abandon(channel.clone()) => {}
+            Either::Right(_) => return shared.place.0.refuse("no word about the channels that we open"),
+        }
+        let Some(again) = again.as_ref().filter(|_| shared.is_wanted()) else { break };
+        match again().await {
+            Ok(next) => channel = next,
+            Err(_) => break,
+        }
+    }
+    shared.ended(Error::Closed);
+}
+
+/// Moves messages until the channel is closed.
+async fn serve(shared: &Shared, channel: &Arc<dyn DataChannel>, opener: Opener) {
+    let mut reading = pin!(read(shared, &**channel));
+    let writing = pin!(write(shared, &**channel));
     if let Either::Right(((), _)) = select(&mut reading, writing).await {
         shared.place.0.rest.add(channel.clone(), opener);
         reading.await;
     }
-    shared.place.0.closed(channel.id()).await;
-    shared.ended(Error::Closed);
 }
 
 /// Takes what comes until the channel is closed.
@@ -266,8 +317,8 @@ async fn read(shared: &Shared, channel: &dyn DataChannel) {
                 }
             }
             // What came together with the end is told after it.
-            Some(DataChannelEvent::OnClose) => ended = true,
-            None => return,
+            Some(DataChannelEvent::OnClose) if shared.is_open() => ended = true,
+            Some(DataChannelEvent::OnClose) | None => return,
             Some(_) => {}
         }
     }

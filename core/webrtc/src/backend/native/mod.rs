@@ -4,9 +4,8 @@
 //! than [`CHANNELS`] channels at a time, more than [`RECEIVE_BUFFER`] unread bytes, and more than
 //! [`super::EVENTS`] unread events; each closes the connection.
 //!
-//! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `rest` says
-//! when one is closed, `settings`
-//! which addresses and times ICE works with, `runtime` what its sockets are.
+//! `peer` makes and watches a connection, `channel` moves the messages of one data channel, `rest` says when one is
+//! closed, `settings` which addresses and times ICE works with, `runtime` what its sockets are.
 
 mod channel;
 mod peer;

@@ -20,11 +20,14 @@ use webrtc::peer_connection::{
 use super::super::{Candidate, EVENTS, Error, Events, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER, State};
 use super::channel::{self, Channel, Opener};
 use super::rest::Rest;
-use super::settings::CONFIRM;
 use super::{CHANNELS, Native, Setup};
 
-/// How often to ask whether the other side has closed the connection, which the crate doesn't tell.
+/// How often to look for old channels, and ask whether the other side has closed the connection, which the
+/// crate doesn't tell.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// How long the first channel may take to open once the connection is up.
+const READY: Duration = Duration::from_secs(10);
 
 /// A peer connection of crate `webrtc`.
 pub struct Peer {
@@ -167,16 +170,17 @@ impl super::super::Peer for Peer {
             if id.is_none() {
                 shared.ready().await?;
             }
-            let options = RTCDataChannelInit { negotiated: id, ..Default::default() };
-            let opening = shared.rest.pass().await;
-            let mut ours = shared.ours.lock().await;
-            let made = connection.create_data_channel(&label, Some(options)).await.map_err(other)?;
-            ours.insert(made.id());
-            drop((ours, opening));
+            let made = shared.make(&*connection, &label, id).await?;
             // A negotiated channel on a connection that is up opens without telling so.
             let open = made.ready_state().await == Ok(RTCDataChannelState::Open);
-            let opener = if id.is_some() { Opener::Both } else { Opener::Us };
-            Ok(channel::start(made, place, opener, open))
+            if id.is_some() {
+                return Ok(channel::start(made, place, Opener::Both, open, None));
+            }
+            let again: channel::Again = Box::new(move || {
+                let (connection, shared, label) = (connection.clone(), shared.clone(), label.clone());
+                async move { shared.make(&*connection, &label, None).await }.boxed()
+            });
+            Ok(channel::start(made, place, Opener::Us, open, Some(again)))
         }
         .boxed()
     }
@@ -237,11 +241,32 @@ impl Shared {
     /// opened meanwhile; the first channel was opened before.
     async fn ready(&self) -> Result<(), Error> {
         let opened = self.opened.notified();
-        if !self.connected.load(Ordering::Relaxed) || self.up.load(Ordering::Relaxed) {
+        if !self.connected.load(Ordering::Relaxed) || self.is_up() {
             return Ok(());
         }
         let error = || Error::Other("the other side opened no channel on a connection that is up".to_owned());
-        tokio::time::timeout(CONFIRM, opened).await.map_err(|_| error())
+        tokio::time::timeout(READY, opened).await.map_err(|_| error())
+    }
+
+    /// Whether a channel has ever opened.
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Makes a channel, when none are being closed.
+    async fn make(
+        &self,
+        connection: &dyn PeerConnection,
+        label: &str,
+        id: Option<u16>,
+    ) -> Result<Arc<dyn DataChannel>, Error> {
+        let options = RTCDataChannelInit { negotiated: id, ..Default::default() };
+        let _leave = self.rest.pass().await;
+        let mut ours = self.ours.lock().await;
+        let made = connection.create_data_channel(label, Some(options)).await.map_err(other)?;
+        ours.insert(made.id());
+        self.rest.watch(&made);
+        Ok(made)
     }
 
     /// A channel is closed.
@@ -307,7 +332,10 @@ impl PeerConnectionEventHandler for Handler {
             return lock(&self.0.twins).push(made);
         }
         match self.0.take_place() {
-            Some(place) => self.0.emit(PeerEvent::Channel(channel::start(made, place, Opener::Them, true))),
+            Some(place) => {
+                self.0.rest.watch(&made);
+                self.0.emit(PeerEvent::Channel(channel::start(made, place, Opener::Them, true, None)));
+            }
             None => self.0.refuse("data channels that it does not close"),
         }
     }
@@ -318,8 +346,11 @@ async fn supervise(connection: Arc<dyn PeerConnection>, shared: Arc<Shared>) {
     let work = async {
         loop {
             tokio::select! {
-                () = shared.rest.many() => shared.rest.close(&*connection).await,
+                () = shared.rest.many() => {}
                 () = tokio::time::sleep(WATCH) => {}
+            }
+            if shared.rest.due() {
+                shared.rest.close(&*connection).await;
             }
             if closed_by_peer(&*connection).await {
                 return;

@@ -29,9 +29,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How often a path that is not up yet is tried, RFC 8445 section 14.2, and for how long: ten seconds.
 const TRY: (Duration, u16) = (Duration::from_millis(50), 200);
 
-/// How long the other side may take to confirm a channel.
-pub(super) const CONFIRM: Duration = Duration::from_secs(10);
-
 /// What a peer connection is made of.
 pub(crate) struct Setup {
     /// Everything that has a default.
@@ -100,7 +97,8 @@ fn common() -> SettingEngineBuilder {
         .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEP_ALIVE))
         .with_ice_connection_attempts(Some(TRY.0), Some(TRY.1))
         .with_include_loopback_candidate(true)
-        .with_dcep_handshake_timeout(Some(CONFIRM))
+        // The crate would free the id of an unconfirmed channel, which is of no use.
+        .with_dcep_handshake_timeout(None)
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE))
 }
 
