@@ -23,9 +23,10 @@ const ROUNDS: usize = 5;
 const ACCEPTED: usize = 3;
 /// For everything after the builds.
 const LIMIT: Duration = minutes(10);
-/// An emulated adapter does a step of this batch in some seconds, so that a round has several.
+/// An emulated adapter does a step of this batch in some seconds, so that a round has several. So small a batch
+/// bears smaller steps than usual.
 const RUN: &str = "\
-[model]\npreset = \"tiny\"\n[inner]\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 40\ngrace = 25\nquorum = 1\n";
+[model]\npreset = \"tiny\"\n[inner]\nlr = 0.001\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 40\ngrace = 25\nquorum = 1\n";
 
 /// Hash of the state after each round.
 type States = BTreeMap<u64, String>;

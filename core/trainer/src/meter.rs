@@ -12,6 +12,10 @@ const RATE_WINDOW_MS: u64 = 5_000;
 /// tenths; a step that leaves the basin jumps by more than this.
 const JUMP: f32 = 3.0;
 
+/// Steps in a row whose loss may lie beyond that: a batch of odd text passes, a model that left its basin
+/// does not come back.
+const STRIKES: u32 = 4;
+
 /// Weight of the newest loss in the running mean.
 const SMOOTHING: f32 = 0.1;
 
@@ -48,22 +52,26 @@ pub(crate) struct Sanity {
     /// Twice the loss of a model that knows nothing, ln(vocabulary).
     most: f32,
     mean: Option<f32>,
+    /// Losses in a row that were beyond.
+    strikes: u32,
 }
 
 impl Sanity {
     pub(crate) fn new(vocab: u32) -> Self {
-        Self { most: 2.0 * (vocab as f32).ln().max(1.0), mean: None }
+        Self { most: 2.0 * (vocab as f32).ln().max(1.0), mean: None, strikes: 0 }
     }
 
     /// Whether training can go on from a step with this loss.
     pub(crate) fn believes(&mut self, loss: f32) -> bool {
         let limit = self.mean.map_or(self.most, |mean| self.most.min(mean + JUMP));
         // Written so that NaN is not believed.
-        let fine = loss <= limit;
-        if fine {
+        if loss <= limit {
+            self.strikes = 0;
             self.mean = Some(self.mean.map_or(loss, |mean| mean + SMOOTHING * (loss - mean)));
+            return true;
         }
-        fine
+        self.strikes += 1;
+        loss.is_finite() && self.strikes < STRIKES
     }
 }
 
@@ -107,10 +115,12 @@ mod tests {
     #[test]
     fn only_finite_and_likely_losses_are_believed() {
         let mut sanity = Sanity::new(256);
-        assert!(!sanity.believes(f32::NAN) && !sanity.believes(f32::INFINITY) && !sanity.believes(12.0));
+        assert!(!sanity.believes(f32::NAN) && !sanity.believes(f32::INFINITY));
         assert!((0..100).all(|i| sanity.believes(5.5 - 0.04 * i as f32)));
-        assert!(!sanity.believes(6.0));
+        assert!((0..3).all(|_| sanity.believes(6.0)) && sanity.believes(2.0), "odd text passes");
+        assert!((0..3).all(|_| sanity.believes(6.0)) && !sanity.believes(6.0), "it stays away");
         assert!(sanity.believes(2.0));
+        assert!(!sanity.believes(f32::NAN));
     }
 
     #[test]
