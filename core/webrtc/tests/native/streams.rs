@@ -65,7 +65,8 @@ fn run((peer, events): (Peer, Events<Native>)) -> mpsc::Sender<oneshot::Sender<S
     tokio::spawn(poll_fn(move |cx| {
         loop {
             if let Poll::Ready(over) = muxer.poll_unpin(cx) {
-                return Poll::Ready(drop(over));
+                drop(over);
+                return Poll::Ready(());
             }
             if want.is_none() {
                 match wanted.poll_next_unpin(cx) {
