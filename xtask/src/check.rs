@@ -23,10 +23,9 @@ const ROUNDS: usize = 5;
 const ACCEPTED: usize = 3;
 /// For everything after the builds.
 const LIMIT: Duration = minutes(10);
-/// An emulated adapter does a step of this batch in some seconds, so that a round has several. So small a batch
-/// bears smaller steps than usual.
+/// An emulated adapter does a step of this batch in some seconds, so that a round has several.
 const RUN: &str = "\
-[model]\npreset = \"tiny\"\n[inner]\nlr = 0.001\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 40\ngrace = 25\nquorum = 1\n";
+[model]\npreset = \"tiny\"\n[inner]\nbatch = 2\nseq = 64\nwarmup = 5\n[round]\nseconds = 40\ngrace = 25\nquorum = 1\n";
 
 /// Hash of the state after each round.
 type States = BTreeMap<u64, String>;
@@ -122,7 +121,10 @@ impl Outcome {
                 peer.rows.iter().filter(|row| row["verdict"] == "credited" || row["verdict"]["kind"] == "credited");
             (name, credited.filter_map(number).filter(|round| shared.contains(round)).count())
         });
-        let heldout = rounds.iter().filter_map(|row| Some((number(row)?, row["bits_per_byte"].as_f64()?)));
+        // Of the weights that a round begins from: those after a round are the next one's.
+        let after = rounds.iter().filter_map(|row| Some((number(row)? + 1, row["bits_per_byte"].as_f64()?)));
+        let before = tab.losses.iter().filter_map(|row| Some((number(row)?, row["heldout"].as_f64()?)));
+        let heldout = before.chain(after);
         let bulk = (tab.bulk.0 + native.bulk.0, tab.bulk.1 + native.bulk.1);
         let (heldout, accepted) = (heldout.collect(), accepted.into());
         Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk })
@@ -130,13 +132,13 @@ impl Outcome {
 
     /// Whether every peer has folded all of the rounds that the coordinator has, and their loss is known.
     fn is_settled(&self) -> bool {
-        self.states.values().all(|states| states.len() == self.rounds.len())
-            && self.rounds.last().is_some_and(|last| self.heldout.contains_key(last))
+        self.states.values().all(|states| states.len() == self.rounds.len()) && self.bpb().1.is_some()
     }
 
+    /// Before the first of the rounds, and after the last.
     fn bpb(&self) -> (Option<f64>, Option<f64>) {
-        let measured = || self.heldout.iter().filter(|(round, _)| self.rounds.contains(round));
-        (measured().next().map(|(_, bpb)| *bpb), measured().next_back().map(|(_, bpb)| *bpb))
+        let at = |round: Option<u64>| self.heldout.get(&round?).copied();
+        (at(self.rounds.first().copied()), at(self.rounds.last().map(|last| last + 1)))
     }
 
     fn progress(&self, elapsed: Duration) -> String {
@@ -190,6 +192,8 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Value>,
+    /// The newest losses by round, where they are told.
+    losses: Vec<Value>,
     backend: String,
     /// Bytes of blobs received so far from the other contributor, and from the coordinator.
     pub(crate) bulk: (u64, u64),
@@ -199,10 +203,13 @@ pub(crate) struct Rows {
 /// tab whole snapshots, each with the last rounds.
 pub(crate) fn rows(events: &[Value]) -> Rows {
     let mut newest = BTreeMap::new();
-    let (mut backend, mut bulk) = (String::new(), (0, 0));
+    let (mut backend, mut bulk, mut losses) = (String::new(), (0, 0), Vec::new());
     for event in events {
         if let (Some(direct), Some(coordinator)) = (event["bulk_direct"].as_u64(), event["bulk_coordinator"].as_u64()) {
             bulk = (direct, coordinator);
+        }
+        if let Some(told) = event["losses"].as_array() {
+            losses.clone_from(told);
         }
         let own = Some(event).filter(|event| event["event"] == "round");
         for row in event["rounds"].as_array().into_iter().flatten().chain(own) {
@@ -212,7 +219,7 @@ pub(crate) fn rows(events: &[Value]) -> Rows {
             name.clone_into(&mut backend);
         }
     }
-    Rows { rows: newest.into_values().collect(), backend, bulk }
+    Rows { rows: newest.into_values().collect(), losses, backend, bulk }
 }
 
 #[cfg(test)]
@@ -225,7 +232,7 @@ mod tests {
             rounds: vec![3, 4],
             states: [("coordinator", states("a")), ("native", states("a")), ("tab", states(tab_state))].into(),
             accepted: [("native", 3), ("tab", accepted)].into(),
-            heldout: [(2, 9.0), (3, 5.0), (4, last)].into(),
+            heldout: [(2, 9.0), (3, 5.0), (4, 4.0), (5, last)].into(),
             backend: "webgpu".to_owned(),
             bulk: (1, 0),
         }
