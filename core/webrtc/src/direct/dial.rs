@@ -96,7 +96,7 @@ async fn connect<B: Backend>(
 }
 
 /// Waits for ICE and DTLS. Channels that the other side is quick to open are for the muxer.
-async fn connected<B: Backend>(events: &mut Events<B>) -> Result<Vec<<B::Peer as Peer>::Channel>, Error> {
+pub(super) async fn connected<B: Backend>(events: &mut Events<B>) -> Result<Vec<<B::Peer as Peer>::Channel>, Error> {
     let mut early = Vec::new();
     while let Some(event) = events.next().await {
         match event {

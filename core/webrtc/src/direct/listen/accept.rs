@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use rtc::crypto::{HashAlgorithm, default_provider};
 
+use super::super::dial::connected;
 use super::super::noise::Certificates;
 use super::super::sdp::{self, Username};
 use super::super::{Error, Fingerprint, noise};
 use super::certificate::Certificate;
 use super::socket::{Part, sockets, unused};
 use crate::backend::native::{Native, Peer, Setup};
-use crate::backend::{self, Events, Peer as _, PeerEvent, State};
-use crate::muxer::{Muxer, WAITING};
+use crate::backend::{self, Peer as _};
+use crate::muxer::Muxer;
 use crate::stream::Stream;
 
 /// From a stranger's first packet to a proven peer.
@@ -51,28 +51,11 @@ async fn handshake(
     let channel = peer.channel("", Some(0)).await?;
     peer.answer(sdp::offer(from, &username)).await?;
     part.open();
-    let early = connected(&mut events).await?;
+    let early = connected::<Native>(&mut events).await?;
     let client = sha256(&peer.remote_certificate().await?)?;
     let certificates = Certificates { client, server };
     let found = noise::server(&host.identity, certificates, Stream::new(channel)).await?;
     Ok((found, Muxer::new(peer, events).with_waiting(early)))
-}
-
-/// Waits for ICE and DTLS. Channels that the other side is quick to open are for the muxer.
-async fn connected(events: &mut Events<Native>) -> Result<Vec<backend::native::Channel>, Error> {
-    let mut early = Vec::new();
-    while let Some(event) = events.next().await {
-        match event {
-            PeerEvent::State(State::Connected) => return Ok(early),
-            PeerEvent::State(State::Failed) => return Err(Error::Unreachable),
-            PeerEvent::State(State::Closed) => break,
-            PeerEvent::Broken(why) => return Err(why.into()),
-            PeerEvent::Channel(channel) if early.len() < WAITING => early.push(channel),
-            PeerEvent::Channel(_) => return Err(backend::Error::Flood("channels before it was connected").into()),
-            PeerEvent::Candidate(_) | PeerEvent::State(State::Connecting | State::Disconnected) => {}
-        }
-    }
-    Err(backend::Error::Closed.into())
 }
 
 fn sha256(certificate: &[u8]) -> Result<Fingerprint, Error> {
