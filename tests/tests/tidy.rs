@@ -63,7 +63,7 @@ const UNREACHABLE: [(&str, &[&str]); 7] = [
 
 /// Where `cfg` may ask for the target: the platform seams, and a test that runs on both.
 const PLATFORM: [&str; 8] = [
-    "core/protocol/tests/parity.rs",
+    "core/protocol/tests/",
     "core/swarm/src/transport",
     "core/trainer/src/device",
     "core/webrtc/",

@@ -1,55 +1,165 @@
 //! The one place where shared weights change.
 //!
-//! On the CPU, in the manifest's order, with IEEE f32 multiply and add only: no fused multiply-add
-//! (Rust never contracts on its own), no libm, no reassociation. So wasm and native, on any
-//! machine, get the same bits and one state hash.
+//! On the CPU, in the manifest's order, with IEEE f32 operations that are rounded the same everywhere: no
+//! fused multiply-add (Rust never contracts on its own), no libm, no reassociation. So wasm and native, on
+//! any machine, get the same bits and one state hash.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
 
 use crate::Hash;
-use crate::spec::Outer;
+use crate::spec::{Average, Outer, UpdateFormat};
+use crate::update::{self, CHUNK, Chunk, Update};
+
+/// A factor that brings one tensor of an update within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Clip {
+    /// The tensor's number in the model's layout.
+    pub tensor: u16,
+    /// Multiplies its values.
+    pub factor: f32,
+}
 
 /// One accepted update in the fold.
 #[derive(Debug, Clone, Copy)]
 pub struct Term<'a> {
     /// Its share of the mean, from the manifest.
     pub weight: f32,
-    /// The factor that brings its norm within bounds, from the manifest.
-    pub clip: f32,
-    /// The pseudo-gradient, base − local, decoded and finite.
-    pub values: &'a [f32],
+    /// What brings its tensors within bounds, from the manifest; a tensor without one stays as it is.
+    pub clips: &'a [Clip],
+    /// The pseudo-gradient, base − local.
+    pub update: &'a Update,
 }
 
-/// Folds the accepted updates into the outer momentum and returns the step to add to the base.
+/// What the coordinator alone keeps from fold to fold. Each part is empty where it is not needed, and where
+/// it would be all zeros: at the beginning.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OuterState {
+    /// The momentum, if the outer optimiser has one.
+    pub momentum: Vec<f32>,
+    /// What published steps left out so far, if they leave something out.
+    pub residual: Vec<f32>,
+}
+
+impl OuterState {
+    /// Its bytes: the momentum, then the residual, as little-endian f32.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.momentum.iter().chain(&self.residual).flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    /// From bytes, for a model of `count` values. None if they are not as many as such a run needs.
+    pub fn from_bytes(bytes: &[u8], count: usize, outer: &Outer, step: UpdateFormat) -> Option<Self> {
+        let of = |needed: bool| if needed { count } else { 0 };
+        let (momentum, residual) = (of(has_momentum(outer)), of(has_residual(step)));
+        let (first, rest) = bytes.split_at_checked(momentum * 4)?;
+        (rest.len() == residual * 4).then(|| Self { momentum: f32_from_le(first), residual: f32_from_le(rest) })
+    }
+}
+
+fn has_momentum(outer: &Outer) -> bool {
+    outer.momentum != 0.0
+}
+
+fn has_residual(step: UpdateFormat) -> bool {
+    step != UpdateFormat::F32
+}
+
+/// Folds the accepted updates into the outer state and returns the step to add to the base.
 ///
-/// With g = Σ weight·clip·values, m ← μ·m + g and step = −lr·(g + μ·m): SGD with Nesterov momentum
+/// With g = Σ weight·clip·value, m ← μ·m + g and raw = residual − lr·(g + μ·m): SGD with Nesterov momentum
 /// as in Sutskever et al. 2013 in the form PyTorch documents, on the pseudo-gradient of DiLoCo
-/// (arXiv 2311.08105). Every term must be as long as the momentum.
-pub fn fold(terms: &[Term<'_>], momentum: &mut [f32], outer: Outer) -> Vec<f32> {
-    /// Values a block: the accumulator stays in the first-level cache while terms stream by.
-    const BLOCK: usize = 4096;
-    let mut step = vec![0.0; momentum.len()];
-    for (block, (step, momentum)) in step.chunks_mut(BLOCK).zip(momentum.chunks_mut(BLOCK)).enumerate() {
-        let start = block * BLOCK;
-        for term in terms {
-            let factor = term.weight * term.clip;
-            let values = &term.values[start..start + step.len()];
-            for (sum, &value) in step.iter_mut().zip(values) {
-                *sum += factor * value;
+/// (arXiv 2311.08105). The step is raw as far as its format can say it, and the residual what is left.
+/// The layout's ranges are the tensors', ascend without gaps and end with the model; every update is as long.
+pub fn fold(
+    terms: &[Term<'_>],
+    layout: &[Range<usize>],
+    state: &mut OuterState,
+    outer: &Outer,
+    step: UpdateFormat,
+) -> Update {
+    let count = layout.last().map_or(0, |last| last.end);
+    let of = |needed: bool| if needed { count } else { 0 };
+    state.momentum.resize(of(has_momentum(outer)), 0.0);
+    state.residual.resize(of(has_residual(step)), 0.0);
+    let mut raw = std::mem::take(&mut state.residual);
+    raw.resize(count, 0.0);
+
+    let mut updates: Vec<_> = terms.iter().map(|term| term.update.chunks()).collect();
+    let mut momentum = state.momentum.chunks_mut(CHUNK);
+    let mut sums = Sums::new();
+    for (at, raw) in raw.chunks_mut(CHUNK).enumerate() {
+        sums.clear();
+        for (term, chunks) in terms.iter().zip(&mut updates) {
+            // An update is as long as the model.
+            let chunk = chunks.next().unwrap_or(Chunk::Zero);
+            sums.add(term, &chunk, layout, at, outer.average);
+        }
+        sums.average(outer.average);
+        let g = &mut sums.values[..raw.len()];
+        if let Some(momentum) = momentum.next() {
+            for (g, momentum) in g.iter_mut().zip(momentum) {
+                *momentum = outer.momentum * *momentum + *g;
+                *g += outer.momentum * *momentum;
             }
         }
-        for (step, momentum) in step.iter_mut().zip(momentum) {
-            let g = *step;
-            *momentum = outer.momentum * *momentum + g;
-            *step = -(outer.lr * (g + outer.momentum * *momentum));
+        for (raw, g) in raw.iter_mut().zip(g) {
+            *raw -= outer.lr * *g;
         }
     }
+    if !has_residual(step) {
+        return Update::dense(raw);
+    }
+    let step = update::compress(&raw, step);
+    step.take_from(&mut raw);
+    state.residual = raw;
     step
 }
 
-/// Adds a step to the base. Coordinator and contributors alike get the new base by this addition.
-pub fn apply(base: &mut [f32], step: &[f32]) {
-    for (base, &step) in base.iter_mut().zip(step) {
-        *base += step;
+/// The sums of one chunk, which stay in the first-level cache while terms stream by.
+struct Sums {
+    values: Vec<f32>,
+    /// The weight of those that have a value, where the average asks for it.
+    weights: Vec<f32>,
+}
+
+impl Sums {
+    fn new() -> Self {
+        Self { values: vec![0.0; CHUNK], weights: vec![0.0; CHUNK] }
     }
+
+    fn clear(&mut self) {
+        self.values.fill(0.0);
+        self.weights.fill(0.0);
+    }
+
+    fn add(&mut self, term: &Term<'_>, chunk: &Chunk<'_>, layout: &[Range<usize>], at: usize, average: Average) {
+        if average == Average::Senders {
+            chunk.zip(&mut self.weights, |weight, _| *weight += term.weight);
+        }
+        if term.clips.is_empty() {
+            return chunk.zip(&mut self.values, |sum, value| *sum += term.weight * value);
+        }
+        for (tensor, within) in update::pieces(layout, at) {
+            let clip = term.clips.iter().find(|clip| usize::from(clip.tensor) == tensor);
+            let factor = clip.map_or(term.weight, |clip| term.weight * clip.factor);
+            let values = &mut self.values[within.clone()];
+            chunk.within(within).zip(values, |sum, value| *sum += factor * value);
+        }
+    }
+
+    fn average(&mut self, average: Average) {
+        if average == Average::Senders {
+            for (sum, &weight) in self.values.iter_mut().zip(&self.weights).filter(|(_, weight)| **weight > 0.0) {
+                *sum /= weight;
+            }
+        }
+    }
+}
+
+/// Adds a step to the base. Coordinator and contributors alike get the new base by this addition.
+pub fn apply(base: &mut [f32], step: &Update) {
+    step.zip(base, |base, step| *base += step);
 }
 
 /// The name of a state: BLAKE3 of the weights as little-endian f32, which is also the name of the
@@ -84,38 +194,59 @@ pub fn norm(values: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Coding;
+
+    fn dense(values: &[f32]) -> Update {
+        Update::dense(values.to_vec())
+    }
 
     #[test]
     fn the_step_is_nesterovs() {
-        let outer = Outer { lr: 0.5, momentum: 0.5 };
-        let mut momentum = vec![0.0, 0.0];
-        let terms = [
-            Term { weight: 0.25, clip: 1.0, values: &[4.0, 0.0] },
-            Term { weight: 0.75, clip: 0.5, values: &[0.0, 8.0] },
-        ];
+        let outer = Outer { lr: 0.5, momentum: 0.5, average: Average::All };
+        let mut state = OuterState::default();
+        let (a, b) = (dense(&[4.0, 0.0]), dense(&[0.0, 8.0]));
+        let clips = [Clip { tensor: 1, factor: 0.5 }];
+        let terms = [Term { weight: 0.25, clips: &[], update: &a }, Term { weight: 0.75, clips: &clips, update: &b }];
+        let layout = [0..1, 1..2];
         // g = (1, 3), m = g, step = -0.5 (g + 0.5 m) = -0.75 g
-        assert_eq!(fold(&terms, &mut momentum, outer), [-0.75, -2.25]);
-        assert_eq!(momentum, [1.0, 3.0]);
+        assert_eq!(fold(&terms, &layout, &mut state, &outer, UpdateFormat::F32), dense(&[-0.75, -2.25]));
+        assert_eq!((&state.momentum[..], &state.residual[..]), (&[1.0, 3.0][..], &[][..]));
         // g = 0, m = 0.5 m, step = -0.5 * 0.5 m
-        assert_eq!(fold(&[], &mut momentum, outer), [-0.125, -0.375]);
+        let step = fold(&[], &layout, &mut state, &outer, UpdateFormat::F32);
+        assert_eq!(step, dense(&[-0.125, -0.375]));
         let mut base = vec![1.0, 1.0];
-        apply(&mut base, &[-0.125, -0.375]);
+        apply(&mut base, &step);
         assert_eq!(base, [0.875, 0.625]);
         assert_eq!(state_hash(&base), Hash::of(&f32_to_le(&base)));
         assert_eq!(f32_from_le(&f32_to_le(&base)), base);
     }
 
     #[test]
-    fn blocks_do_not_show() {
-        let n = 10_000;
-        let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
-        let outer = Outer { lr: 0.7, momentum: 0.9 };
-        let (mut whole, mut parts) = (vec![0.1; n], vec![0.1; n]);
-        let term = |range: std::ops::Range<usize>| Term { weight: 0.3, clip: 0.9, values: &values[range] };
-        let step = fold(&[term(0..n), term(0..n)], &mut whole, outer);
-        let (left, right) = parts.split_at_mut(777);
-        let mut pieces = fold(&[term(0..777), term(0..777)], left, outer);
-        pieces.extend(fold(&[term(777..n), term(777..n)], right, outer));
-        assert_eq!((state_hash(&step), state_hash(&whole)), (state_hash(&pieces), state_hash(&parts)));
+    fn what_a_step_leaves_out_comes_later() {
+        let outer = Outer { lr: 1.0, momentum: 0.0, average: Average::All };
+        let one = UpdateFormat::Coded(Coding { keep: 1, bits: 1 });
+        let (mut state, update) = (OuterState::default(), dense(&[-4.0, -2.0]));
+        let terms = [Term { weight: 1.0, clips: &[], update: &update }];
+        let step = fold(&terms, &[0..1, 1..2], &mut state, &outer, one);
+        assert_eq!((step.values(), &state.residual[..]), (vec![4.0, 0.0], &[0.0, 2.0][..]));
+        let bytes = state.to_bytes();
+        assert_eq!(OuterState::from_bytes(&bytes, 2, &outer, one), Some(state.clone()));
+        assert_eq!(OuterState::from_bytes(&bytes, 2, &outer, UpdateFormat::F32), None);
+        let step = fold(&[], &[0..1, 1..2], &mut state, &outer, one);
+        assert_eq!((step.values(), &state.residual[..]), (vec![0.0, 2.0], &[0.0, 0.0][..]));
+    }
+
+    #[test]
+    fn who_sends_nothing_says_zero_or_nothing() {
+        let one = UpdateFormat::Coded(Coding { keep: 1, bits: 1 });
+        let updates = [update::compress(&[4.0, 0.0], one), update::compress(&[0.0, 2.0], one), dense(&[4.0, 4.0])];
+        let weights = [0.25, 0.25, 0.5];
+        let term = |(update, weight)| Term { weight, clips: &[], update };
+        let terms: Vec<_> = updates.iter().zip(weights).map(term).collect();
+        for (average, expected) in [(Average::All, [3.0, 2.5]), (Average::Senders, [4.0, 10.0 / 3.0])] {
+            let outer = Outer { lr: 1.0, momentum: 0.0, average };
+            let step = fold(&terms, &[0..1, 1..2], &mut OuterState::default(), &outer, UpdateFormat::F32);
+            assert_eq!(step.values(), expected.map(|value: f32| -value));
+        }
     }
 }

@@ -26,6 +26,13 @@ pub struct RunSpec {
     pub round: RoundRule,
     /// The form of updates.
     pub update: UpdateFormat,
+    /// The form of an update whose sender has no error feedback: it has just joined, or lost it. Denser, so
+    /// that one who leaves after a round takes little along. The coordinator takes either.
+    pub first: UpdateFormat,
+    /// The form of the folded step. What it leaves out the coordinator keeps for the next.
+    pub step: UpdateFormat,
+    /// What a contributor's update left out counts so much in its next: error feedback.
+    pub feedback: f32,
     /// What a round pays.
     pub reward: Reward,
 }
@@ -89,6 +96,18 @@ pub struct Outer {
     pub lr: f32,
     /// Momentum.
     pub momentum: f32,
+    /// By what a coordinate's sum is divided.
+    pub average: Average,
+}
+
+/// By what the sum of a coordinate is divided, where not every update has a value for every coordinate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Average {
+    /// By the weight of all updates: who sent nothing says zero.
+    All,
+    /// By the weight of those that have the coordinate: who sent nothing says nothing.
+    Senders,
 }
 
 /// The round's clock. Rounds are fixed in time, not in steps.
@@ -108,6 +127,19 @@ pub struct RoundRule {
 pub enum UpdateFormat {
     /// Every parameter as f32.
     F32,
+    /// The largest, in few bits.
+    Coded(Coding),
+}
+
+/// How much of an update is sent. Of every [`CHUNK`](crate::update::CHUNK) consecutive values the `keep`
+/// largest by magnitude survive; a shorter last chunk keeps its share, rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coding {
+    /// From 1 to 4096, which is all.
+    pub keep: u16,
+    /// Bits of each before entropy coding, the sign included: 1 to 8.
+    pub bits: u8,
 }
 
 /// What a round pays.
@@ -180,6 +212,11 @@ impl ModelSpec {
         tensors
     }
 
+    /// Where each tensor lies in the flat weights.
+    pub fn ranges(&self) -> Vec<std::ops::Range<usize>> {
+        self.layout().iter().map(TensorSpec::range).collect()
+    }
+
     /// Parameters, the tied embedding counted once.
     pub fn params(&self) -> u64 {
         let [vocab, width, layers, hidden] = [self.vocab, self.width, self.layers, self.hidden].map(u64::from);
@@ -224,6 +261,11 @@ impl RunSpec {
         Hash(*hasher.finalize().as_bytes())
     }
 
+    /// The forms in which a contributor may send an update.
+    pub fn sent_formats(&self) -> [UpdateFormat; 2] {
+        [self.update, self.first]
+    }
+
     /// Refuses a run that nobody could train, naming the field.
     pub fn check(&self) -> Result<(), SpecError> {
         if self.name.trim().is_empty() || self.name.len() > MAX_TEXT {
@@ -248,6 +290,13 @@ impl RunSpec {
         range("inner.seq", inner.seq.into(), 2.0, self.model.context.into())?;
         range("outer.lr", outer.lr.into(), 1e-3, 10.0)?;
         range("outer.momentum", outer.momentum.into(), 0.0, 0.999)?;
+        for (field, format) in [("update", self.update), ("first", self.first), ("step", self.step)] {
+            if let UpdateFormat::Coded(coding) = format {
+                range(&format!("{field}.coded.keep"), coding.keep.into(), 1.0, crate::update::CHUNK as f64)?;
+                range(&format!("{field}.coded.bits"), coding.bits.into(), 1.0, 8.0)?;
+            }
+        }
+        range("feedback", self.feedback.into(), 0.0, 1.0)?;
         range("round.seconds", round.seconds.into(), 1.0, 86_400.0)?;
         range("round.grace", round.grace.into(), 1.0, 3600.0)?;
         range("round.quorum", round.quorum.into(), 1.0, crate::limits::MAX_CONTRIBUTORS as f64)

@@ -91,7 +91,8 @@ impl Coordinator {
             return self.refuse_frame(from, &Reason::Forged.to_string());
         };
         let round = commit.round;
-        let max_bytes = update::max_bytes(self.spec.update, self.spec.model.params());
+        let most = |format| update::max_bytes(format, self.spec.model.params());
+        let max_bytes = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
         let verdict = match &mut self.stage {
             Stage::Open(open) => open.admit(now, from, &commit, max_bytes),
             Stage::Folding(folding) if folding.round() == round && folding.is_planned(&from, &commit.update.hash) => {

@@ -1,0 +1,177 @@
+//! The bytes of a coded update, after the header.
+//!
+//! u16 keep, u8 bits, i8 top exponent; 2^(bits−1) levels as f32, non-negative and ascending; for every
+//! chunk its scale code. If any chunk isn't zero: the frequencies of gaps (unless all values survive) and of
+//! codes, and the entropy coder's state and words. They say, for every value that survives, how many places
+//! lie between it and the one before: the gap over 16 as a symbol, the rest as four bits; then its code.
+
+use ::bytes::{BufMut, BytesMut};
+
+use super::BadUpdate;
+use super::coded::{self, CHUNK, Coded};
+use super::rans::{Decoder, Encoder, Frequencies, STATE_BYTES, max_table};
+use crate::spec::Coding;
+
+/// Bytes before the levels.
+const HEAD: usize = 4;
+
+/// Bits of a gap that are sent as they are: within 16 places gaps are about equally frequent.
+const LOW_BITS: u32 = 4;
+
+const LOW_MASK: u16 = (1 << LOW_BITS) - 1;
+
+/// Symbols of the gaps.
+const GAPS: usize = CHUNK >> LOW_BITS;
+
+/// How many bytes a coded update of `count` values may have.
+///
+/// A table that is proportional to what it codes costs at most the logarithm of its symbols' number, and
+/// rounding to 4096ths less than half a bit more: 8 + 4 bits a gap, `bits` a code, one for the rounding.
+pub(super) fn most(coding: Coding, count: u64) -> u64 {
+    let (chunks, rest) = (count / CHUNK as u64, (count % CHUNK as u64) as usize);
+    let entries = chunks * u64::from(coding.keep) + if rest > 0 { coding.kept(rest) as u64 } else { 0 };
+    let place = if coding.is_dense() { 0 } else { 12 };
+    let tables = max_table(GAPS as u64) + max_table(1 << coding.bits);
+    let fixed = (HEAD + STATE_BYTES + 4) as u64 + (4 << (coding.bits - 1)) + tables;
+    fixed + count.div_ceil(CHUNK as u64) + (entries * (place + u64::from(coding.bits) + 1)).div_ceil(8)
+}
+
+/// Writes what follows the header.
+pub(super) fn write(coded: &Coded, out: &mut BytesMut) {
+    let dense = coded.coding.is_dense();
+    out.put_u16_le(coded.coding.keep);
+    out.put_u8(coded.coding.bits);
+    out.put_i8(coded.top);
+    coded.signed.iter().step_by(2).for_each(|level| out.put_f32_le(*level));
+    out.put_slice(&coded.scales);
+    if coded.codes.is_empty() {
+        return;
+    }
+    let coding = coded.coding;
+    let codes = Frequencies::of(&count_codes(&coded.codes, coding));
+    let code_spans = codes.spans();
+    let mut encoder = Encoder::new();
+    if dense {
+        codes.write(out);
+        coded.codes.iter().rev().for_each(|&code| encoder.put(code_spans[usize::from(code)], 0, 0));
+    } else {
+        let gaps = Frequencies::of(&count_gaps(&coded.places, coding));
+        let gap_spans = gaps.spans();
+        [gaps, codes].iter().for_each(|table| table.write(out));
+        let chunks = coded.places.chunks(coding.keep.into()).zip(coded.codes.chunks(coding.keep.into()));
+        for (places, codes) in chunks.rev() {
+            for (gap, &code) in gaps_of(places).zip(codes).rev() {
+                encoder.put(code_spans[usize::from(code)], 0, 0);
+                encoder.put(gap_spans[usize::from(gap >> LOW_BITS)], LOW_BITS, u64::from(gap & LOW_MASK));
+            }
+        }
+    }
+    encoder.finish(out);
+}
+
+/// The form that a body announces.
+pub(super) fn coding(body: &[u8]) -> Result<Coding, BadUpdate> {
+    match *body {
+        [a, b, bits, ..] => Ok(Coding { keep: u16::from_le_bytes([a, b]), bits }),
+        _ => Err(BadUpdate::Short),
+    }
+}
+
+/// Reads what [`write`] writes, for a coding that the run allows.
+pub(super) fn read(coding: Coding, count: usize, body: &[u8]) -> Result<Coded, BadUpdate> {
+    let mut body = body;
+    let mut part = |len: usize| body.split_off(..len).ok_or(BadUpdate::Short);
+    let top = part(HEAD)?[HEAD - 1] as i8;
+    let signed = read_levels(part(4 << (coding.bits - 1))?)?;
+    let scales = part(count.div_ceil(CHUNK))?.to_vec();
+    let largest = scales.iter().copied().max().unwrap_or(0);
+    // The largest scale is in the top octave, unless there is none so small.
+    if !coded::TOP.contains(&top) || (largest < 248 && top != *coded::TOP.start()) {
+        return Err(BadUpdate::Top);
+    }
+    let mut coded = Coded { coding, top, signed, scales, places: Vec::new(), codes: Vec::new() };
+    if largest > 0 {
+        read_entries(&mut coded, count, body)?;
+    } else if !body.is_empty() {
+        return Err(BadUpdate::Long);
+    }
+    Ok(coded)
+}
+
+fn read_levels(bytes: &[u8]) -> Result<Vec<f32>, BadUpdate> {
+    let levels = crate::fold::f32_from_le(bytes);
+    let mut least = 0.0;
+    for (at, &level) in levels.iter().enumerate() {
+        if !(level.is_sign_positive() && (least..=coded::MAX_LEVEL).contains(&level)) {
+            return Err(BadUpdate::Level(at));
+        }
+        least = level;
+    }
+    Ok(levels.into_iter().flat_map(|level| [level, -level]).collect())
+}
+
+fn read_entries(coded: &mut Coded, count: usize, body: &[u8]) -> Result<(), BadUpdate> {
+    let (coding, dense) = (coded.coding, coded.coding.is_dense());
+    let kept = |at: usize| coding.kept(CHUNK.min(count - at * CHUNK));
+    let full = coded.scales.iter().enumerate().filter(|(_, code)| **code != 0).map(|(at, _)| at);
+    let entries = full.clone().map(kept).sum();
+    let mut rest = body;
+    let gaps = if dense { None } else { Some(Frequencies::read(&mut rest, GAPS)?) };
+    let codes = Frequencies::read(&mut rest, 1 << coding.bits)?;
+    let tables = body.len() - rest.len();
+
+    let mut decoder = Decoder::new(rest)?;
+    let slots = codes.slots();
+    coded.codes.reserve_exact(entries);
+    if let Some(gaps) = &gaps {
+        let gap_slots = gaps.slots();
+        coded.places.reserve_exact(entries);
+        for at in full {
+            let (mut place, len) = (0, CHUNK.min(count - at * CHUNK) as u32);
+            for _ in 0..kept(at) {
+                let (high, low) = decoder.take(&gap_slots, LOW_BITS)?;
+                place += u32::from(high) << LOW_BITS | u32::from(low);
+                if place >= len {
+                    return Err(BadUpdate::Index(at));
+                }
+                coded.places.push(place as u16);
+                coded.codes.push(decoder.take(&slots, 0)?.0);
+                place += 1;
+            }
+        }
+    } else {
+        for _ in 0..entries {
+            coded.codes.push(decoder.take(&slots, 0)?.0);
+        }
+    }
+    decoder.finish()?;
+    // One byte string an update: the tables are those that an encoder sends for these symbols.
+    let expected_gaps = (!dense).then(|| Frequencies::of(&count_gaps(&coded.places, coding)));
+    let expected_codes = Frequencies::of(&count_codes(&coded.codes, coding));
+    let bytes: usize = expected_gaps.iter().chain([&expected_codes]).map(Frequencies::table_bytes).sum();
+    if (expected_gaps, expected_codes, bytes) != (gaps, codes, tables) {
+        return Err(BadUpdate::Table);
+    }
+    Ok(())
+}
+
+/// The gaps before the places of one chunk.
+fn gaps_of(places: &[u16]) -> impl DoubleEndedIterator<Item = u16> + ExactSizeIterator {
+    let before = |at: usize| if at == 0 { 0 } else { places[at - 1] + 1 };
+    (0..places.len()).map(move |at| places[at] - before(at))
+}
+
+/// How often each symbol of the gaps occurs. All chunks have as many places but the last.
+fn count_gaps(places: &[u16], coding: Coding) -> Vec<u32> {
+    let mut counts = vec![0; GAPS];
+    for chunk in places.chunks(coding.keep.into()) {
+        gaps_of(chunk).for_each(|gap| counts[usize::from(gap >> LOW_BITS)] += 1);
+    }
+    counts
+}
+
+fn count_codes(codes: &[u8], coding: Coding) -> Vec<u32> {
+    let mut counts = vec![0; 1 << coding.bits];
+    codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
+    counts
+}
