@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tributary_protocol::BlobRef;
-use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
 
 use crate::data;
 use crate::files;
@@ -24,6 +24,9 @@ struct RunFile {
     data: Option<PathBuf>,
     tokenizer: Option<Tokenizer>,
     update: Option<UpdateFormat>,
+    first: Option<UpdateFormat>,
+    step: Option<UpdateFormat>,
+    feedback: Option<f32>,
     model: Model,
     inner: InnerFile,
     outer: OuterFile,
@@ -74,6 +77,7 @@ struct InnerFile {
 struct OuterFile {
     lr: Option<f32>,
     momentum: Option<f32>,
+    average: Option<Average>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,13 +157,20 @@ impl RunFile {
                 seq: inner.seq.unwrap_or(model.context.min(256)),
             },
             // DiLoCo's (arXiv 2311.08105, section 3.1).
-            outer: Outer { lr: self.outer.lr.unwrap_or(0.7), momentum: self.outer.momentum.unwrap_or(0.9) },
+            outer: Outer {
+                lr: self.outer.lr.unwrap_or(0.7),
+                momentum: self.outer.momentum.unwrap_or(0.9),
+                average: self.outer.average.unwrap_or(Average::All),
+            },
             round: RoundRule {
                 seconds: self.round.seconds.unwrap_or(60),
                 grace: self.round.grace.unwrap_or(20),
                 quorum: self.round.quorum.unwrap_or(1),
             },
             update: self.update.unwrap_or(UpdateFormat::F32),
+            first: self.first.unwrap_or(UpdateFormat::F32),
+            step: self.step.unwrap_or(UpdateFormat::F32),
+            feedback: self.feedback.unwrap_or(1.0),
             reward: Reward { pool: self.reward.pool.unwrap_or(1_000_000) },
             model,
         })
@@ -208,6 +219,8 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
+    use tributary_protocol::spec::Coding;
+
     use super::*;
 
     /// A folder with a data manifest and `run.toml`.
@@ -242,6 +255,11 @@ mod tests {
         let spec = load_text(&format!("{data}[model]\npreset = \"tiny\"\ncontext = 64\n[inner]\nlr = 0.5")).unwrap();
         assert_eq!((spec.model.context, spec.inner.seq, spec.inner.lr), (64, 64, 0.5));
         assert_ne!(spec.id(), tiny.id());
+        let form = "update = { coded = { keep = 64, bits = 2 } }\nstep = \"f32\"\nfeedback = 0.9\n";
+        let spec = load_text(&format!("{data}{form}[outer]\naverage = \"senders\"")).unwrap();
+        assert_eq!(spec.update, UpdateFormat::Coded(Coding { keep: 64, bits: 2 }));
+        assert_eq!((spec.first, spec.step, spec.feedback), (UpdateFormat::F32, UpdateFormat::F32, 0.9));
+        assert_eq!(spec.outer.average, Average::Senders);
     }
 
     #[test]
@@ -255,6 +273,9 @@ mod tests {
             ("[model]\nwidth = 64", &["lacks layers, heads, kv_heads, hidden, context"]),
             ("[inner]\nlr = 99", &["inner.lr is 99", "must be from"]),
             ("[inner]\nseq = 512", &["inner.seq is 512, must be from 2 to 256"]),
+            ("data = \"data/manifest.json\"\nfirst = { coded = { keep = 0, bits = 2 } }", &["first.coded.keep is 0"]),
+            ("data = \"data/manifest.json\"\nstep = { coded = { keep = 64, bits = 9 } }", &["step.coded.bits is 9"]),
+            ("data = \"data/manifest.json\"\nfeedback = 1.5", &["feedback is 1.5"]),
             ("[round]\nseconds = 0", &["round.seconds is 0"]),
             ("[model]\npreset = \"tiny\"\nheads = 3", &["model.heads must divide"]),
         ] {

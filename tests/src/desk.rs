@@ -103,7 +103,7 @@ impl Desk {
         let mut random = Random::new(u64::from_le_bytes(from.id().0[..8].try_into().unwrap()) ^ open.round);
         let values: Vec<f32> =
             (0..self.run.spec.model.params()).map(|_| random.below(1000) as f32 / 1e4 - 0.05).collect();
-        let bytes = update::encode(self.run.spec.update, &values);
+        let bytes = update::encode(&update::compress(&values, self.run.spec.update));
         let blob = BlobRef::of(&bytes);
         self.norms.insert(blob.hash, norm(&values));
         let (run, round, base) = (open.run, open.round, open.base);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tributary_protocol::BlobRef;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::f32_to_le;
-use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
 
 use crate::Random;
 
@@ -52,9 +52,12 @@ pub fn tiny_run(round: RoundRule) -> Run {
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(&data),
         inner,
-        outer: Outer { lr: 0.7, momentum: 0.9 },
+        outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round,
         update: UpdateFormat::F32,
+        first: UpdateFormat::F32,
+        step: UpdateFormat::F32,
+        feedback: 1.0,
         reward: Reward { pool: 1_000_003 },
     };
     assert_eq!(spec.check(), Ok(()));

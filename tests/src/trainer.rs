@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use tributary_protocol::data::DataManifest;
-use tributary_protocol::fold::{apply, f32_from_le, state_hash};
+use tributary_protocol::fold::{add, apply, f32_from_le, state_hash};
 use tributary_protocol::job::{Backend, DeviceInfo, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{Hash, Id, Millis, update};
@@ -52,7 +52,9 @@ struct State {
     hash: Hash,
     local: Vec<f32>,
     anchor: Vec<f32>,
-    sent: Option<u64>,
+    sent: Option<(u64, Vec<f32>)>,
+    /// What the last update that counted left out; none before the first.
+    residual: Option<Vec<f32>>,
 }
 
 impl SimTrainer {
@@ -109,9 +111,12 @@ impl SimTrainer {
         let base = f32_from_le(weights);
         assert_eq!(state_hash(&base), hash, "a snapshot came damaged");
         match &mut self.state {
-            None => self.state = Some(State { local: base.clone(), anchor: base.clone(), base, hash, sent: None }),
+            None => {
+                let (local, anchor) = (base.clone(), base.clone());
+                self.state = Some(State { local, anchor, base, hash, sent: None, residual: None });
+            }
             Some(state) => {
-                let settled = state.sent.is_some_and(|sent| sent < round);
+                let settled = state.sent.as_ref().is_some_and(|(sent, _)| *sent < round);
                 state.advance(base, hash, settled);
             }
         }
@@ -121,14 +126,14 @@ impl SimTrainer {
     fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
         let refused = Report::Mismatch { round, got: None };
         let (Some(open), Some(state)) = (&self.open, &mut self.state) else { return refused };
-        let Ok(step) = update::decode(open.spec.update, step, open.spec.model.params()) else { return refused };
+        let Ok(step) = update::decode(&[open.spec.step], step, open.spec.model.params()) else { return refused };
         let mut base = state.base.clone();
         apply(&mut base, &step);
         let got = state_hash(&base);
         if got != next {
             return Report::Mismatch { round, got: Some(got) };
         }
-        let settled = state.sent == Some(round);
+        let settled = state.sent.as_ref().is_some_and(|(sent, _)| *sent == round);
         state.advance(base, next, settled);
         Report::Based { round: round + 1, hash: next }
     }
@@ -139,7 +144,7 @@ impl SimTrainer {
             let mut random = Random::new(u64::from(open.me.0[0]) << 32 | u64::from(open.me.0[1]) << 16 | round);
             let steps = 1 + random.below(20);
             // Work that an earlier cut of the same round holds already is not done again.
-            if self.state.as_ref().is_some_and(|state| state.sent != Some(round)) {
+            if self.state.as_ref().is_some_and(|state| state.sent.as_ref().is_none_or(|(sent, _)| *sent != round)) {
                 self.step(steps, random);
             }
             self.steps = steps;
@@ -151,9 +156,15 @@ impl SimTrainer {
             state.local.clone_from(&state.anchor);
             return Report::Withheld { round, why: "no step was done".to_owned() };
         }
-        let delta: Vec<f32> = state.base.iter().zip(&state.local).map(|(base, local)| base - local).collect();
-        (state.anchor, state.sent) = (state.local.clone(), Some(round));
-        let update = update::encode(open.spec.update, &delta);
+        let mut values: Vec<f32> = state.base.iter().zip(&state.local).map(|(base, local)| base - local).collect();
+        let format = if state.residual.is_some() { open.spec.update } else { open.spec.first };
+        for (value, left) in values.iter_mut().zip(state.residual.iter().flatten()) {
+            *value += open.spec.feedback * left;
+        }
+        let update = update::compress(&values, format);
+        update.take_from(&mut values);
+        (state.anchor, state.sent) = (state.local.clone(), Some((round, values)));
+        let update = update::encode(&update);
         let tokens = steps * TOKENS_A_STEP;
         Report::Update { round, base: state.hash, update, tokens, loss_first: 3.0, loss_last: 2.9 }
     }
@@ -192,14 +203,14 @@ impl State {
         let idle = self.local == self.anchor;
         if settled {
             self.anchor.clone_from(&base);
-            self.sent = None;
+            self.residual = self.sent.take().map(|(_, left)| left);
         } else {
-            apply(&mut self.anchor, &shift);
+            add(&mut self.anchor, &shift);
         }
         if idle {
             self.local.clone_from(&self.anchor);
         } else {
-            apply(&mut self.local, &shift);
+            add(&mut self.local, &shift);
         }
         (self.base, self.hash) = (base, hash);
     }

@@ -13,7 +13,7 @@ use tributary_protocol::message::{
     Accepted, BadFrame, Commit, Evaluation, FoldManifest, Hello, Message, Open, PeerKind, Reason, Refusal, Roster,
     RosterPeer, RoundManifest, Status, ToContributor, ToCoordinator, Welcome,
 };
-use tributary_protocol::spec::{RoundRule, UpdateFormat};
+use tributary_protocol::spec::{Coding, RoundRule, UpdateFormat};
 use tributary_protocol::{BlobRef, Hash, Id, Identity, PROTOCOL_VERSION, Signed, update};
 use tributary_tests::desk::{Desk, hello, people};
 use tributary_tests::{Random, tiny_run};
@@ -129,7 +129,9 @@ proptest! {
     fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), count in 0u64..200) {
         let _ = ToCoordinator::decode(&bytes);
         let _ = ToContributor::decode(&bytes);
-        let _ = update::decode(UpdateFormat::F32, &bytes, count);
+        for format in [UpdateFormat::F32, UpdateFormat::Coded(Coding { keep: 64, bits: 2 })] {
+            let _ = update::decode(&[format], &bytes, count);
+        }
         let _ = std::str::from_utf8(&bytes).map(|text| (text.parse::<Hash>().is_ok(), text.parse::<tributary_protocol::Id>().is_ok()));
     }
 

@@ -32,6 +32,14 @@ pub struct Term<'a> {
     pub update: &'a Update,
 }
 
+impl Term<'_> {
+    /// What multiplies the values of a tensor.
+    pub fn factor(&self, tensor: usize) -> f32 {
+        let clip = self.clips.iter().find(|clip| usize::from(clip.tensor) == tensor);
+        clip.map_or(self.weight, |clip| self.weight * clip.factor)
+    }
+}
+
 /// What the coordinator alone keeps from fold to fold. Each part is empty where it is not needed, and where
 /// it would be all zeros: at the beginning.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,6 +51,11 @@ pub struct OuterState {
 }
 
 impl OuterState {
+    /// Whether it is all numbers: not if finite updates overflowed in the sum.
+    pub fn is_finite(&self) -> bool {
+        self.momentum.iter().chain(&self.residual).all(|value| value.is_finite())
+    }
+
     /// Its bytes: the momentum, then the residual, as little-endian f32.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.momentum.iter().chain(&self.residual).flat_map(|value| value.to_le_bytes()).collect()
@@ -141,8 +154,7 @@ impl Sums {
             return chunk.zip(&mut self.values, |sum, value| *sum += term.weight * value);
         }
         for (tensor, within) in update::pieces(layout, at) {
-            let clip = term.clips.iter().find(|clip| usize::from(clip.tensor) == tensor);
-            let factor = clip.map_or(term.weight, |clip| term.weight * clip.factor);
+            let factor = term.factor(tensor);
             let values = &mut self.values[within.clone()];
             chunk.within(within).zip(values, |sum, value| *sum += factor * value);
         }
@@ -160,6 +172,13 @@ impl Sums {
 /// Adds a step to the base. Coordinator and contributors alike get the new base by this addition.
 pub fn apply(base: &mut [f32], step: &Update) {
     step.zip(base, |base, step| *base += step);
+}
+
+/// Adds values, as when local weights move along with the base.
+pub fn add(to: &mut [f32], values: &[f32]) {
+    for (to, &value) in to.iter_mut().zip(values) {
+        *to += value;
+    }
 }
 
 /// The name of a state: BLAKE3 of the weights as little-endian f32, which is also the name of the

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::fold::Clip;
 use crate::limits::{MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
@@ -214,6 +215,15 @@ pub struct Accepted {
     pub weight: f32,
     /// The factor on its norm.
     pub clip: f32,
+}
+
+impl Accepted {
+    /// Its factor as the fold wants it, for a model of so many tensors.
+    pub fn clips(&self, tensors: usize) -> Vec<Clip> {
+        // A model has at most 256 layers of nine tensors.
+        let clip = |tensor| Clip { tensor: tensor as u16, factor: self.clip };
+        (0..tensors).filter(|_| self.clip != 1.0).map(clip).collect()
+    }
 }
 
 /// The loss of a state on held-out text, as the coordinator measured it.

@@ -55,10 +55,19 @@ struct State {
     hash: Hash,
     trainer: Trainer,
     anchor: Vec<f32>,
-    /// The round whose update the anchor went into, until that round folds.
-    sent: Option<u64>,
+    /// The update that the anchor went into, until its round folds.
+    sent: Option<Sent>,
+    /// What the last update whose round folded left out, as error feedback for the next; none before the first.
+    residual: Option<Vec<f32>>,
     /// Whether local weights differ from the anchor.
     moved: bool,
+}
+
+/// An update that was made.
+struct Sent {
+    round: u64,
+    /// What its form left out.
+    left: Vec<f32>,
 }
 
 /// What became of steps.
@@ -73,7 +82,7 @@ pub(crate) enum Settled {
 
 /// What became of a cut.
 pub(crate) enum Cut {
-    Made { base: Hash, delta: Vec<f32>, tokens: u64, losses: (f32, f32) },
+    Made { base: Hash, update: Bytes, tokens: u64, losses: (f32, f32) },
     Withheld(String),
     Lost(String),
 }
@@ -117,10 +126,6 @@ impl Session {
         &self.opened.info
     }
 
-    pub(crate) fn update_format(&self) -> UpdateFormat {
-        self.spec.update
-    }
-
     pub(crate) fn can_step(&self) -> bool {
         self.training && !self.starved && self.state.is_some()
     }
@@ -159,10 +164,11 @@ impl Session {
             None => {
                 let trainer = Trainer::new(&self.spec, &values, self.opened.device.clone());
                 let anchor = values.clone();
-                self.state = Some(State { base: values, hash, trainer, anchor, sent: None, moved: false });
+                let (sent, residual) = (None, None);
+                self.state = Some(State { base: values, hash, trainer, anchor, sent, residual, moved: false });
             }
             Some(state) => {
-                let settled = state.sent.is_some_and(|sent| sent < round);
+                let settled = state.sent.as_ref().is_some_and(|sent| sent.round < round);
                 state.advance(values, hash, settled);
             }
         }
@@ -173,14 +179,14 @@ impl Session {
     pub(crate) fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
         let refused = Report::Mismatch { round, got: None };
         let Some(state) = &mut self.state else { return refused };
-        let Ok(step) = update::decode(self.spec.update, step, self.spec.model.params()) else { return refused };
+        let Ok(step) = update::decode(&[self.spec.step], step, self.spec.model.params()) else { return refused };
         let mut base = state.base.clone();
         fold::apply(&mut base, &step);
         let got = state_hash(&base);
         if got != next {
             return Report::Mismatch { round, got: Some(got) };
         }
-        let settled = state.sent == Some(round);
+        let settled = state.sent.as_ref().is_some_and(|sent| sent.round == round);
         state.advance(base, next, settled);
         Report::Based { round: round + 1, hash: next }
     }
@@ -264,10 +270,11 @@ impl Session {
                 "training went wrong in this round (weights that are no numbers) and was undone".to_owned(),
             );
         }
-        (state.anchor, state.sent, state.moved) = (local, Some(round), false);
+        let (update, left) = compress(&self.spec, delta, state.residual.as_deref());
+        (state.anchor, state.sent, state.moved) = (local, Some(Sent { round, left }), false);
         self.losses_in_a_row = 0;
         let tokens = tally.steps * state.trainer.tokens_a_step();
-        Cut::Made { base: state.hash, delta, tokens, losses: tally.ends() }
+        Cut::Made { base: state.hash, update, tokens, losses: tally.ends() }
     }
 
     /// Goes back to the anchor, withholds this round's update and says so.
@@ -302,6 +309,18 @@ impl Session {
     }
 }
 
+/// The bytes of an update, and what its form leaves out (empty if nothing). A contributor without error
+/// feedback sends the first form.
+fn compress(spec: &RunSpec, mut values: Vec<f32>, residual: Option<&[f32]>) -> (Bytes, Vec<f32>) {
+    for (value, left) in values.iter_mut().zip(residual.into_iter().flatten()) {
+        *value += spec.feedback * left;
+    }
+    let format = if residual.is_some() { spec.update } else { spec.first };
+    let update = update::compress(&values, format);
+    update.take_from(&mut values);
+    (update::encode(&update), if format == UpdateFormat::F32 { Vec::new() } else { values })
+}
+
 impl State {
     /// Makes `base` the base. If the sent work is in it (`settled`), local weights become the new
     /// base and the work since; otherwise they move by the difference.
@@ -310,9 +329,9 @@ impl State {
         let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
         if settled {
             self.anchor.clone_from(&base);
-            self.sent = None;
+            self.residual = self.sent.take().map(|sent| sent.left);
         } else {
-            fold::apply(&mut self.anchor, &shift);
+            fold::add(&mut self.anchor, &shift);
         }
         (self.base, self.hash) = (base, hash);
         if self.moved {

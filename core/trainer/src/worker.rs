@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures::channel::mpsc;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, SinkExt, StreamExt};
+use tributary_protocol::Id;
 use tributary_protocol::job::{DeviceChoice, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
-use tributary_protocol::{Id, update};
 
 use crate::device::{self, Opened};
 use crate::session::{Cut, Session, Settled};
@@ -196,11 +196,9 @@ impl<H: Host> Worker<H> {
     async fn cut(&mut self, round: u64) -> Result<(), Gone> {
         self.settle().await?;
         let Some(session) = &mut self.session else { return Ok(()) };
-        let format = session.update_format();
         let cut = AssertUnwindSafe(session.cut(round)).catch_unwind().await;
         let report = match cut.unwrap_or_else(|panic| Cut::Lost(words(panic))) {
-            Cut::Made { base, delta, tokens, losses: (loss_first, loss_last) } => {
-                let update = update::encode(format, &delta);
+            Cut::Made { base, update, tokens, losses: (loss_first, loss_last) } => {
                 Report::Update { round, base, update, tokens, loss_first, loss_last }
             }
             Cut::Withheld(why) => Report::Withheld { round, why },

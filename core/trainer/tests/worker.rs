@@ -12,10 +12,10 @@ use futures::executor::block_on;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use tributary_protocol::data::DataManifest;
-use tributary_protocol::fold::{apply, f32_to_le, norm, state_hash};
+use tributary_protocol::fold::{add, apply, f32_to_le, norm, state_hash};
 use tributary_protocol::job::{Backend, DeviceChoice, Job, Progress, Report};
-use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
-use tributary_protocol::update::{decode, encode};
+use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::update::{compress, decode, encode};
 use tributary_protocol::{BlobRef, Hash, Id};
 use tributary_trainer::{Host, initial_weights, run};
 
@@ -118,7 +118,7 @@ impl Driver {
             Report::Update { round: of, base, update, tokens, loss_first, loss_last } => {
                 assert_eq!((of, base), (round, state_hash(&self.base)));
                 assert!(loss_first.is_finite() && loss_last.is_finite());
-                (decode(UpdateFormat::F32, &update, self.spec.model.params()).unwrap(), tokens)
+                (decode(&self.spec.sent_formats(), &update, self.spec.model.params()).unwrap().values(), tokens)
             }
             other => panic!("{other:?}"),
         }
@@ -126,8 +126,9 @@ impl Driver {
 
     /// Folds a step into the base.
     async fn fold(&mut self, round: u64, step: &[f32]) {
-        apply(&mut self.base, step);
-        let (next, step) = (state_hash(&self.base), encode(UpdateFormat::F32, step));
+        let step = compress(step, self.spec.step);
+        apply(&mut self.base, &step);
+        let (next, step) = (state_hash(&self.base), encode(&step));
         self.send(Job::Fold { round, step, next });
         assert_eq!(self.report().await, Report::Based { round: round + 1, hash: next });
     }
@@ -156,9 +157,12 @@ fn spec() -> RunSpec {
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
         inner: Inner { lr: 3e-3, warmup: 5, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 4, seq: 16 },
-        outer: Outer { lr: 0.7, momentum: 0.9 },
+        outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,
+        first: UpdateFormat::F32,
+        step: UpdateFormat::F32,
+        feedback: 1.0,
         reward: Reward { pool: 1000 },
     }
 }
@@ -263,7 +267,7 @@ fn without_a_cut_local_work_moves_with_the_base() {
             driver.send(Job::Pause);
             if by_snapshot {
                 let mut base = driver.base.clone();
-                apply(&mut base, &step);
+                add(&mut base, &step);
                 driver.rebase(5, base).await;
             } else {
                 driver.fold(0, &step).await;
@@ -281,7 +285,7 @@ fn a_step_that_leads_elsewhere_changes_nothing() {
         driver.work().await;
         driver.send(Job::Pause);
         let step = vec![0.1; driver.base.len()];
-        let (good, hash) = (encode(UpdateFormat::F32, &step), state_hash(&driver.base));
+        let (good, hash) = (encode(&compress(&step, UpdateFormat::F32)), state_hash(&driver.base));
         driver.send(Job::Fold { round: 0, step: good.clone(), next: hash });
         assert!(matches!(driver.report().await, Report::Mismatch { round: 0, got: Some(got) } if got != hash));
         driver.send(Job::Fold { round: 0, step: good.slice(1..), next: hash });

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output as Want};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
 use tributary_protocol::spec::RunSpec;
-use tributary_protocol::{BlobRef, Id, Millis, fold, update};
+use tributary_protocol::{BlobRef, Id, Millis, update};
 use tributary_swarm::{Event as SwarmEvent, FetchError, Handle, SendError};
 
 use super::board::Board;
@@ -276,7 +276,7 @@ impl Driver {
     fn fetch(&mut self, from: Id, update: BlobRef) {
         let (handle, decoding) = (self.parts.handle.clone(), self.decoding.clone());
         let spec = self.parts.machine.spec();
-        let (format, params) = (spec.update, spec.model.params());
+        let (formats, params, layout) = (spec.sent_formats(), spec.model.params(), spec.model.ranges());
         // After this the round is over in any case.
         let limit = Duration::from_secs(u64::from(spec.round.seconds) + u64::from(spec.round.grace));
         self.work.spawn(async move {
@@ -284,7 +284,11 @@ impl Driver {
             let result = match fetched {
                 Ok(Ok(bytes)) => {
                     let _permit = decoding.acquire_owned().await;
-                    let norm = move || update::decode(format, &bytes, params).map(|values| fold::norm(&values));
+                    let norm = move || {
+                        let update = update::decode(&formats, &bytes, params)?;
+                        let squares = update.norms(&layout).into_iter().map(|norm| norm * norm);
+                        Ok::<_, update::BadUpdate>(squares.sum::<f64>().sqrt())
+                    };
                     tokio::task::spawn_blocking(norm).await?.map_err(|_| Reason::Malformed)
                 }
                 // Without a disk there is no next round either.

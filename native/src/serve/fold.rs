@@ -2,9 +2,10 @@
 
 use std::io;
 
+use anyhow::Context;
 use bytes::Bytes;
 use tributary_protocol::coordinator::{FoldPlan, Input};
-use tributary_protocol::fold::{self, Term};
+use tributary_protocol::fold::{self, OuterState, Term};
 use tributary_protocol::message::Reason;
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, update};
@@ -13,14 +14,17 @@ use tributary_swarm::BlobStore;
 use super::store::DiskStore;
 use crate::files;
 
-/// Folds what the plan names and stores step, new base and new momentum, all three on the disk when
+/// Folds what the plan names and stores step, new base and new outer state (where the plan says momentum), all three on the disk when
 /// this returns. An update that cannot be used is an [`Input::FoldFailed`]; an error is fatal.
 pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow::Result<Input> {
     let (round, params) = (plan.round, spec.model.params());
     let mut base = fold::f32_from_le(&need(store, &plan.base, "weights")?);
-    let mut momentum = match &plan.momentum {
-        Some(blob) => fold::f32_from_le(&need(store, blob, "outer momentum")?),
-        None => vec![0.0; base.len()],
+    let mut state = match &plan.momentum {
+        Some(blob) => OuterState::from_bytes(&need(store, blob, "outer state")?, base.len(), &plan.outer, spec.step)
+            .with_context(|| {
+                format!("the outer state {} is not of this run; begin anew with another --state", blob.hash.short())
+            })?,
+        None => OuterState::default(),
     };
     let mut updates = Vec::with_capacity(plan.accepted.len());
     for accepted in &plan.accepted {
@@ -28,33 +32,38 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
         let Some(bytes) = store.get(&accepted.update).map_err(|e| unreadable(&accepted.update, &e))? else {
             return Ok(failed(Reason::Unavailable));
         };
-        match update::decode(spec.update, &bytes, params) {
-            Ok(values) => updates.push(values),
+        match update::decode(&spec.sent_formats(), &bytes, params) {
+            Ok(update) => updates.push(update),
             Err(_) => return Ok(failed(Reason::Malformed)),
         }
     }
+    let layout = spec.model.ranges();
+    let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.clips(layout.len())).collect();
     let terms: Vec<_> = plan
         .accepted
         .iter()
-        .zip(&updates)
-        .map(|(accepted, values)| Term { weight: accepted.weight, clip: accepted.clip, values })
+        .zip(updates.iter().zip(&clips))
+        .map(|(accepted, (update, clips))| Term { weight: accepted.weight, clips, update })
         .collect();
-    let step = fold::fold(&terms, &mut momentum, plan.outer);
+    let step = fold::fold(&terms, &layout, &mut state, &plan.outer, spec.step);
     fold::apply(&mut base, &step);
-    if ![&step, &base, &momentum].iter().all(|values| values.iter().all(|value| value.is_finite())) {
-        // Finite updates overflowed in the sum: the largest of them goes, and the round folds again.
-        let size = |term: &Term<'_>| fold::norm(term.values) * f64::from(term.clip);
-        let largest = plan.accepted.iter().zip(&terms).max_by(|(_, a), (_, b)| size(a).total_cmp(&size(b)));
-        let Some((accepted, _)) = largest else {
+    if !(state.is_finite() && base.iter().all(|value| value.is_finite())) {
+        // Finite updates overflowed in the sum: the one that is largest somewhere goes, and the round folds again.
+        let largest = |term: &Term<'_>| {
+            let sizes = term.update.norms(&layout).into_iter().enumerate();
+            sizes.map(|(tensor, norm)| norm * f64::from(term.factor(tensor))).fold(0.0, f64::max)
+        };
+        let sizes = plan.accepted.iter().zip(&terms).map(|(accepted, term)| (accepted, largest(term)));
+        let Some((accepted, _)) = sizes.max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
             anyhow::bail!("the weights overflow by the outer momentum alone; begin anew with a smaller outer.lr");
         };
         return Ok(Input::FoldFailed { round, peer: accepted.peer, why: Reason::Malformed });
     }
     Ok(Input::Folded {
         round,
-        step: put(store, update::encode(spec.update, &step))?,
+        step: put(store, update::encode(&step))?,
         next: put(store, fold::f32_to_le(&base).into())?,
-        momentum: put(store, fold::f32_to_le(&momentum).into())?,
+        momentum: put(store, state.to_bytes().into())?,
     })
 }
 

@@ -87,7 +87,7 @@ mod tests {
     use std::path::Path;
 
     use tributary_protocol::message::{Accepted, Reason};
-    use tributary_protocol::spec::{Inner, ModelSpec, Outer, Reward, RoundRule, Tokenizer, UpdateFormat};
+    use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, Tokenizer, UpdateFormat};
     use tributary_protocol::{Hash, update};
     use tributary_swarm::BlobStore;
 
@@ -119,9 +119,12 @@ mod tests {
                 batch: 1,
                 seq: 8,
             },
-            outer: Outer { lr: 0.7, momentum: 0.9 },
+            outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
             round: RoundRule { seconds: 1, grace: 1, quorum: 1 },
             update: UpdateFormat::F32,
+            first: UpdateFormat::F32,
+            step: UpdateFormat::F32,
+            feedback: 1.0,
             reward: Reward { pool: 10 },
         }
     }
@@ -139,7 +142,7 @@ mod tests {
         value: f32,
     ) -> FoldPlan {
         let values = vec![value; spec.model.params() as usize];
-        let update = put(store, update::encode(spec.update, &values)).unwrap();
+        let update = put(store, update::encode(&update::compress(&values, spec.update))).unwrap();
         let accepted = vec![Accepted { peer: Id([1; 32]), update, tokens: 5, weight: 1.0, clip: 1.0 }];
         FoldPlan { round, base, momentum, accepted, outer: spec.outer }
     }

@@ -78,12 +78,8 @@ impl World {
         for accepted in &manifest.accepted {
             assert!(folded.insert(accepted.update.hash), "an update is folded twice");
             *audit.accepted.entry(accepted.peer).or_default() += 1;
-            let values = update::decode(
-                self.run.spec.update,
-                &self.host.blobs[&accepted.update.hash],
-                self.run.spec.model.params(),
-            )
-            .unwrap();
+            let (spec, bytes) = (&self.run.spec, &self.host.blobs[&accepted.update.hash]);
+            let values = update::decode(&spec.sent_formats(), bytes, spec.model.params()).unwrap().values();
             let own = own_coordinate(self.index[&accepted.peer], self.run.spec.model.params());
             let steps = steps_in(&values, own);
             assert!(accepted.tokens <= steps * TOKENS_A_STEP, "paid for {} tokens of {steps} steps", accepted.tokens);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
-use tributary_protocol::fold::{self, Term, apply, f32_from_le, f32_to_le, norm};
+use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le, norm};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
@@ -88,23 +88,23 @@ impl Host {
     pub(super) fn fold(&mut self, plan: &FoldPlan) -> [BlobRef; 3] {
         let count = self.spec.model.params();
         let mut base = f32_from_le(&self.blobs[&plan.base.hash]);
-        let zeros = || vec![0.0; base.len()];
-        let mut momentum = plan.momentum.map_or_else(zeros, |blob| f32_from_le(&self.blobs[&blob.hash]));
-        let updates: Vec<_> = plan
-            .accepted
-            .iter()
-            .map(|accepted| update::decode(self.spec.update, &self.blobs[&accepted.update.hash], count).unwrap())
-            .collect();
+        let mut state = plan.momentum.map_or_else(OuterState::default, |blob| {
+            OuterState::from_bytes(&self.blobs[&blob.hash], base.len(), &plan.outer, self.spec.step).unwrap()
+        });
+        let formats = self.spec.sent_formats();
+        let decoded = |hash| update::decode(&formats, &self.blobs[hash], count).unwrap();
+        let updates: Vec<_> = plan.accepted.iter().map(|accepted| decoded(&accepted.update.hash)).collect();
+        let layout = self.spec.model.ranges();
+        let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.clips(layout.len())).collect();
         let terms: Vec<_> = plan
             .accepted
             .iter()
-            .zip(&updates)
-            .map(|(accepted, values)| Term { weight: accepted.weight, clip: accepted.clip, values })
+            .zip(updates.iter().zip(&clips))
+            .map(|(accepted, (update, clips))| Term { weight: accepted.weight, clips, update })
             .collect();
-        let step = fold::fold(&terms, &mut momentum, plan.outer);
+        let step = fold::fold(&terms, &layout, &mut state, &plan.outer, self.spec.step);
         apply(&mut base, &step);
-        let step = update::encode(self.spec.update, &step);
-        [step, f32_to_le(&base).into(), f32_to_le(&momentum).into()].map(|bytes| self.put(bytes))
+        [update::encode(&step), f32_to_le(&base).into(), state.to_bytes().into()].map(|bytes| self.put(bytes))
     }
 }
 
@@ -239,10 +239,10 @@ impl World {
         let (from, count) = (node.id(), self.host.spec.model.params());
         let result = match bytes {
             None => Err(Reason::Unavailable),
-            Some(bytes) => match update::decode(self.host.spec.update, &bytes, count) {
-                Ok(values) => {
+            Some(bytes) => match update::decode(&self.host.spec.sent_formats(), &bytes, count) {
+                Ok(decoded) => {
                     self.host.blobs.insert(update.hash, bytes);
-                    Ok(norm(&values))
+                    Ok(norm(&decoded.values()))
                 }
                 Err(_) => Err(Reason::Malformed),
             },
