@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tributary_protocol::BlobRef;
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 
 use crate::data;
 use crate::files;
@@ -62,6 +64,7 @@ enum Preset {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct InnerFile {
+    optimizer: Option<Optimizer>,
     lr: Option<f32>,
     warmup: Option<u32>,
     beta1: Option<f32>,
@@ -147,6 +150,7 @@ impl RunFile {
             tokenizer: self.tokenizer.unwrap_or(Tokenizer::Bytes),
             data,
             inner: Inner {
+                optimizer: inner.optimizer.unwrap_or_default(),
                 lr: inner.lr.unwrap_or(lr),
                 warmup: inner.warmup.unwrap_or(20),
                 beta1: inner.beta1.unwrap_or(0.9),

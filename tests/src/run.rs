@@ -4,7 +4,9 @@ use bytes::Bytes;
 use tributary_protocol::BlobRef;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::f32_to_le;
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 
 use crate::Random;
 
@@ -44,7 +46,17 @@ pub fn tiny_run(round: RoundRule) -> Run {
         rope_theta: 10_000.0,
         norm_eps: 1e-5,
     };
-    let inner = Inner { lr: 1e-3, warmup: 0, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0, batch: 4, seq: 16 };
+    let inner = Inner {
+        optimizer: Optimizer::AdamW,
+        lr: 1e-3,
+        warmup: 0,
+        beta1: 0.9,
+        beta2: 0.95,
+        weight_decay: 0.0,
+        clip: 1.0,
+        batch: 4,
+        seq: 16,
+    };
     let spec = RunSpec {
         name: "simulated".to_owned(),
         seed: 1,

@@ -68,9 +68,11 @@ pub enum Tokenizer {
     Bytes,
 }
 
-/// The inner optimiser, AdamW.
+/// The inner optimiser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inner {
+    /// Which optimiser.
+    pub optimizer: Optimizer,
     /// Peak learning rate.
     pub lr: f32,
     /// Steps of linear warm-up of a contributor that has just joined, whose moments are empty.
@@ -87,6 +89,17 @@ pub struct Inner {
     pub batch: u32,
     /// Tokens a sequence, at most the model's context.
     pub seq: u32,
+}
+
+/// What makes a step out of a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// AdamW for everything.
+    #[default]
+    AdamW,
+    /// Muon for the layers' matrices, AdamW for the rest.
+    Muon,
 }
 
 /// The outer optimiser: SGD with Nesterov momentum on the mean pseudo-gradient.

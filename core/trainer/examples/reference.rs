@@ -11,7 +11,9 @@ use futures::executor::block_on;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tributary_protocol::BlobRef;
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 use tributary_trainer::burn::tensor::Device;
 use tributary_trainer::{Trainer, export, initial_weights};
 
@@ -86,7 +88,17 @@ fn spec() -> RunSpec {
         model,
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
-        inner: Inner { lr: 3e-3, warmup: 5, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch, seq },
+        inner: Inner {
+            optimizer: Optimizer::AdamW,
+            lr: 3e-3,
+            warmup: 5,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.1,
+            clip: 1.0,
+            batch,
+            seq,
+        },
         outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tributary_protocol::BlobRef;
 use tributary_protocol::job::DeviceChoice;
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 use tributary_trainer::burn::tensor::{Device, Distribution, Tensor};
 use tributary_trainer::{Trainer, initial_weights, open_device};
 
@@ -94,7 +96,17 @@ fn steps(model: ModelSpec, batch: u32, seq: u32, seconds: Duration, device: &Dev
         model,
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
-        inner: Inner { lr: 1e-3, warmup: 10, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch, seq },
+        inner: Inner {
+            optimizer: Optimizer::AdamW,
+            lr: 1e-3,
+            warmup: 10,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.1,
+            clip: 1.0,
+            batch,
+            seq,
+        },
         outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,

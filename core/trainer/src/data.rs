@@ -21,9 +21,11 @@ const AHEAD: u32 = 2;
 const ASK_AGAIN_MS: u64 = 10_000;
 
 /// A batch on the CPU: `[batch, seq]` tokens and the tokens that follow each.
-pub(crate) struct Batch {
-    pub(crate) tokens: Vec<i32>,
-    pub(crate) targets: Vec<i32>,
+pub struct Batch {
+    /// The tokens.
+    pub tokens: Vec<i32>,
+    /// What follows each.
+    pub targets: Vec<i32>,
 }
 
 impl Batch {
@@ -39,7 +41,7 @@ impl Batch {
 }
 
 /// Where in its data a contributor is.
-pub(crate) struct Feed {
+pub struct Feed {
     train: Vec<BlobRef>,
     me: Id,
     batch: usize,
@@ -60,7 +62,7 @@ struct Place {
 
 impl Feed {
     /// The data of `manifest`, JSON, for `me`. Refuses a manifest that the run can't be trained on.
-    pub(crate) fn new(spec: &RunSpec, manifest: &[u8], me: Id) -> Result<Self, String> {
+    pub fn new(spec: &RunSpec, manifest: &[u8], me: Id) -> Result<Self, String> {
         let manifest: DataManifest =
             serde_json::from_slice(manifest).map_err(|error| format!("the data manifest is not readable: {error}"))?;
         let Tokenizer::Bytes = spec.tokenizer;
@@ -77,7 +79,7 @@ impl Feed {
     }
 
     /// Goes to the data of the round with this seed; stays where it is if it is there already.
-    pub(crate) fn enter(&mut self, seed: Hash) {
+    pub fn enter(&mut self, seed: Hash) {
         if self.place.as_ref().is_none_or(|place| place.seed != seed) {
             self.place = Some(Place { assignment: Assignment::new(&seed, &self.me), seed, nth: 0, window: 0 });
             self.asked.clear();
@@ -85,7 +87,7 @@ impl Feed {
     }
 
     /// The shards to ask for now. Each is named again only if it stays away.
-    pub(crate) fn wants(&mut self, now_ms: u64) -> Vec<BlobRef> {
+    pub fn wants(&mut self, now_ms: u64) -> Vec<BlobRef> {
         let Some(place) = &self.place else { return Vec::new() };
         let mut wants = Vec::new();
         for nth in place.nth..place.nth.saturating_add(AHEAD) {
@@ -100,7 +102,7 @@ impl Feed {
     }
 
     /// Takes a shard. Says what is wrong with one that is not of use.
-    pub(crate) fn accept(&mut self, hash: Hash, bytes: Bytes) -> Result<(), String> {
+    pub fn accept(&mut self, hash: Hash, bytes: Bytes) -> Result<(), String> {
         self.asked.remove(&hash);
         if !self.train.iter().any(|shard| shard.hash == hash) {
             return Err(format!("shard {} is not in this run's data", hash.short()));
@@ -117,7 +119,7 @@ impl Feed {
     }
 
     /// The next batch, or `None` while a shard of it is missing.
-    pub(crate) fn next(&mut self) -> Option<Batch> {
+    pub fn next(&mut self) -> Option<Batch> {
         let place = self.place.as_ref()?;
         let (mut nth, mut window) = (place.nth, place.window);
         let mut windows = Vec::with_capacity(self.batch);

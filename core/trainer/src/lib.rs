@@ -17,6 +17,7 @@ mod model;
 mod optim;
 mod parallel;
 mod params;
+mod replica;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -24,10 +25,12 @@ mod train;
 mod worker;
 
 pub use burn;
+pub use data::{Batch, Feed};
 pub use device::open_device;
 pub use error::TrainerError;
 pub use eval::Evaluator;
 pub use export::export;
 pub use params::initial_weights;
+pub use replica::Replica;
 pub use train::Trainer;
 pub use worker::{Host, run};

@@ -1,11 +1,12 @@
-//! The inner optimiser: AdamW (Loshchilov and Hutter, arXiv 1711.05101) with a clip of the
-//! gradient's global norm and a linear warm-up.
+//! The inner optimisers, with a clip of the gradient's global norm and a linear warm-up: AdamW (Loshchilov and
+//! Hutter, arXiv 1711.05101), or for the layers' matrices Muon (Jordan 2024), its steps brought to AdamW's size
+//! (Liu et al., arXiv 2502.16982, section 2.2), so that both go by one learning rate.
 //!
 //! burn's AdamW clips each tensor by its own norm; a clip by the norm of all of them is what
 //! training recipes mean, so the step stands here.
 
 use burn::tensor::Tensor;
-use tributary_protocol::spec::Inner;
+use tributary_protocol::spec::{Inner, Optimizer};
 
 use crate::parallel;
 use crate::params::{Block, Kind, Params};
@@ -13,17 +14,33 @@ use crate::params::{Block, Kind, Params};
 /// Keeps the quotient finite where the second moment is zero, as PyTorch's default does.
 const EPSILON: f64 = 1e-8;
 
-/// Moments of every block, and how many steps they have seen.
-pub(crate) struct AdamW {
-    inner: Inner,
-    steps: u32,
-    moments: Vec<Option<[Tensor<2>; 2]>>,
+/// Muon's momentum.
+const MUON_MOMENTUM: f64 = 0.95;
+
+/// Root mean square of a step of AdamW at learning rate one, about.
+const ADAM_RMS: f64 = 0.2;
+
+/// Newton–Schulz: the odd polynomial that brings singular values near 1, and how often it is applied.
+const POLYNOMIAL: [f64; 3] = [3.4445, -4.7750, 2.0315];
+const NEWTON_SCHULZ: usize = 5;
+
+/// What is kept of a block's gradients so far.
+enum Moments {
+    Adam([Tensor<2>; 2]),
+    Muon(Tensor<2>),
 }
 
-impl AdamW {
+/// Moments of every block, and how many steps they have seen.
+pub(crate) struct Optim {
+    inner: Inner,
+    steps: u32,
+    moments: Vec<Option<Moments>>,
+}
+
+impl Optim {
     /// Empty moments for `blocks` matrices.
     pub(crate) fn new(inner: Inner, blocks: usize) -> Self {
-        Self { inner, steps: 0, moments: vec![None; blocks] }
+        Self { inner, steps: 0, moments: (0..blocks).map(|_| None).collect() }
     }
 
     /// Moves every parameter one step, on up to `threads` threads. Nothing here waits for the device.
@@ -45,6 +62,8 @@ impl AdamW {
 
 /// The numbers of one step.
 struct Scalars {
+    optimizer: Optimizer,
+    lr: f64,
     beta1: f64,
     beta2: f64,
     /// Learning rate over the first moment's bias correction.
@@ -61,6 +80,8 @@ impl Scalars {
         let lr = warm * f64::from(inner.lr);
         let power = step.min(i32::MAX as u32) as i32;
         Self {
+            optimizer: inner.optimizer,
+            lr,
             beta1,
             beta2,
             rate: lr / (1.0 - beta1.powi(power)),
@@ -69,23 +90,49 @@ impl Scalars {
         }
     }
 
-    fn step(
-        &self,
-        kind: Kind,
-        param: Tensor<2>,
-        grad: Tensor<2>,
-        moments: Option<[Tensor<2>; 2]>,
-    ) -> (Tensor<2>, [Tensor<2>; 2]) {
+    fn step(&self, kind: Kind, param: Tensor<2>, grad: Tensor<2>, moments: Option<Moments>) -> (Tensor<2>, Moments) {
+        let orthogonal = self.optimizer == Optimizer::Muon && matches!(kind, Kind::Plain | Kind::Residual);
+        let (update, moments) = if orthogonal { self.muon(grad, moments) } else { self.adam(grad, moments) };
+        let param = if kind == Kind::Norm { param } else { param * (1.0 - self.decay) };
+        (param - update, moments)
+    }
+
+    fn adam(&self, grad: Tensor<2>, moments: Option<Moments>) -> (Tensor<2>, Moments) {
         let (first, second) = (grad.clone() * (1.0 - self.beta1), grad.square() * (1.0 - self.beta2));
         let [first, second] = match moments {
-            Some([m, v]) => [m * self.beta1 + first, v * self.beta2 + second],
-            None => [first, second],
+            Some(Moments::Adam([m, v])) => [m * self.beta1 + first, v * self.beta2 + second],
+            _ => [first, second],
         };
         // lr·m̂ / (√v̂ + ε), the bias corrections folded into the numbers.
         let update = first.clone() / (second.clone().sqrt() * self.correction + EPSILON) * self.rate;
-        let param = if kind == Kind::Norm { param } else { param * (1.0 - self.decay) };
-        (param - update, [first, second])
+        (update, Moments::Adam([first, second]))
     }
+
+    fn muon(&self, grad: Tensor<2>, moments: Option<Moments>) -> (Tensor<2>, Moments) {
+        let momentum = match moments {
+            Some(Moments::Muon(m)) => m * MUON_MOMENTUM + grad.clone(),
+            _ => grad.clone(),
+        };
+        let [rows, columns] = momentum.dims();
+        let size = self.lr * ADAM_RMS * (rows.max(columns) as f64).sqrt();
+        (orthogonal(grad + momentum.clone() * MUON_MOMENTUM) * size, Moments::Muon(momentum))
+    }
+}
+
+/// Nearly the orthogonal matrix next to `matrix`: its singular values brought to about 1.
+fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = matrix.dims();
+    // The smaller side is the one that is squared.
+    let mut x = if rows > columns { matrix.transpose() } else { matrix };
+    let norm = x.clone().square().sum().sqrt().reshape([1, 1]) + 1e-7;
+    x = x / norm;
+    let [a, b, c] = POLYNOMIAL;
+    for _ in 0..NEWTON_SCHULZ {
+        let gram = x.clone().matmul(x.clone().transpose());
+        let poly = gram.clone() * b + gram.clone().matmul(gram) * c;
+        x = x.clone() * a + poly.matmul(x);
+    }
+    if rows > columns { x.transpose() } else { x }
 }
 
 /// `[1, 1]`: what brings the gradient's norm to at most `clip`.
@@ -94,4 +141,26 @@ fn clip_factor(grads: &[Tensor<2>], clip: f32) -> Tensor<2> {
     let Some(squares) = squares else { unreachable!("a model has parameters") };
     let norm = squares.sqrt() + 1e-6;
     (norm.recip() * clip).clamp_max(1.0).reshape([1, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution};
+
+    #[test]
+    fn singular_values_come_near_one_whatever_the_shape() {
+        let device = Device::flex();
+        for shape in [[24, 24], [16, 40], [40, 16]] {
+            let x = orthogonal(Tensor::random(shape, Distribution::Normal(0.0, 3.0), &device));
+            let [rows, columns] = x.dims();
+            assert_eq!([rows, columns], shape);
+            let gram = if rows > columns { x.clone().transpose().matmul(x) } else { x.clone().matmul(x.transpose()) };
+            let side = rows.min(columns);
+            let values = gram.into_data().try_into_vec::<f32>().unwrap();
+            // The trace of the Gram matrix is the sum of the squared singular values; each is within 0.7 and 1.2.
+            let trace: f32 = (0..side).map(|i| values[i * side + i]).sum();
+            assert!((0.45..1.45).contains(&(trace / side as f32)), "{shape:?}: {trace}");
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Norm,
     /// Writes into the residual stream: begins smaller, the deeper the model.
     Residual,
+    /// Looked up by token, and at the end multiplied with.
+    Embedding,
     /// Every other.
     Plain,
 }
@@ -45,6 +47,7 @@ pub(crate) fn blocks(spec: &ModelSpec) -> Vec<Block> {
     for tensor in spec.layout() {
         let (kind, joins) = match tensor.name.rsplit('.').nth(1).unwrap_or_default() {
             "input_layernorm" | "post_attention_layernorm" | "norm" => (Kind::Norm, false),
+            "embed_tokens" => (Kind::Embedding, false),
             "o_proj" | "down_proj" => (Kind::Residual, false),
             "k_proj" | "v_proj" | "up_proj" => (Kind::Plain, true),
             _ => (Kind::Plain, false),
@@ -73,7 +76,7 @@ pub fn initial_weights(spec: &RunSpec) -> Vec<f32> {
                 weights[block.range].fill(1.0);
                 continue;
             }
-            Kind::Plain => INIT_STD,
+            Kind::Embedding | Kind::Plain => INIT_STD,
             Kind::Residual => INIT_STD / (2.0 * spec.model.layers as f32).sqrt(),
         };
         weights[block.range].fill_with(|| std * normal(&mut rng));

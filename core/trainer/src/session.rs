@@ -1,21 +1,16 @@
-//! One run on one device: the shared base, local training and what binds them.
-//!
-//! The base is on the CPU and changes only by [`fold::apply`](tributary_protocol::fold::apply) or a
-//! snapshot. Local weights are on the device. The *anchor* is what local weights were at the last cut,
-//! on the CPU, moved along whenever they are moved: local − anchor is the work since then, and the
-//! anchor is where training goes back to after steps that can't be believed or a lost device.
+//! One run on one device: a replica, the data that it trains on, and what its losses say.
 
 use burn::tensor::Tensor;
 use bytes::Bytes;
 use tributary_protocol::fold::{self, state_hash};
 use tributary_protocol::job::{DeviceChoice, DeviceInfo, Progress, Report};
-use tributary_protocol::spec::{RunSpec, UpdateFormat};
+use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Id, update};
 
 use crate::data::Feed;
 use crate::device::Opened;
 use crate::meter::{Rate, Sanity, Tally};
-use crate::train::Trainer;
+use crate::replica::Replica;
 use crate::worker::Host;
 
 /// Milliseconds of work that may be under way on a GPU. A Stop answers within 200 ms: this, one
@@ -31,7 +26,9 @@ pub(crate) struct Session {
     choice: DeviceChoice,
     opened: Opened,
     feed: Feed,
-    state: Option<State>,
+    replica: Option<Replica>,
+    /// What an earlier session of this identity had left out of its updates; taken up with the first base.
+    recalled: Option<Vec<f32>>,
     round: u64,
     training: bool,
     /// Whether the next batch lacks a shard.
@@ -47,27 +44,6 @@ pub(crate) struct Session {
     spoiled: Option<String>,
     rate: Rate,
     losses_in_a_row: u32,
-}
-
-/// What there is once a base is known.
-struct State {
-    base: Vec<f32>,
-    hash: Hash,
-    trainer: Trainer,
-    anchor: Vec<f32>,
-    /// The update that the anchor went into, until its round folds.
-    sent: Option<Sent>,
-    /// What the last update whose round folded left out, as error feedback for the next; none before the first.
-    residual: Option<Vec<f32>>,
-    /// Whether local weights differ from the anchor.
-    moved: bool,
-}
-
-/// An update that was made.
-struct Sent {
-    round: u64,
-    /// What its form left out.
-    left: Vec<f32>,
 }
 
 /// What became of steps.
@@ -104,7 +80,8 @@ impl Session {
             choice,
             opened,
             feed,
-            state: None,
+            replica: None,
+            recalled: None,
             round: 0,
             training: false,
             starved: false,
@@ -126,8 +103,28 @@ impl Session {
         &self.opened.info
     }
 
+    /// The rest as bytes that prove themselves: f32, and a hash of them, of the run and of the identity.
+    pub(crate) fn rest(&self) -> Option<Vec<u8>> {
+        let mut bytes = fold::f32_to_le(self.replica.as_ref()?.rest()?);
+        let seal = self.seal(&bytes);
+        bytes.extend_from_slice(&seal.0);
+        Some(bytes)
+    }
+
+    /// Takes up what was kept. What is damaged, or another run's or identity's, is as if it had been lost.
+    pub(crate) fn recall(&mut self, bytes: &[u8]) {
+        let Some((values, seal)) = bytes.split_last_chunk::<32>() else { return };
+        if values.len() as u64 == 4 * self.spec.model.params() && self.seal(values).0 == *seal {
+            self.recalled = Some(fold::f32_from_le(values));
+        }
+    }
+
+    fn seal(&self, values: &[u8]) -> Hash {
+        Hash::of(&[self.spec.id().0, self.me.0, Hash::of(values).0].concat())
+    }
+
     pub(crate) fn can_step(&self) -> bool {
-        self.training && !self.starved && self.state.is_some()
+        self.training && !self.starved && self.replica.is_some()
     }
 
     pub(crate) fn train(&mut self, round: u64, seed: Hash) {
@@ -154,23 +151,20 @@ impl Session {
     /// Adopts a snapshot. Says what is wrong with one that isn't of this run.
     pub(crate) fn rebase(&mut self, round: u64, hash: Hash, weights: &[u8]) -> Result<Report, String> {
         let values = fold::f32_from_le(weights);
-        let got = state_hash(&values);
-        if got != hash || values.len() as u64 != self.spec.model.params() {
+        if state_hash(&values) != hash || values.len() as u64 != self.spec.model.params() {
             return Err(format!(
                 "The weights of round {round} came damaged and were put aside; they are fetched again."
             ));
         }
-        match &mut self.state {
+        match &mut self.replica {
             None => {
-                let trainer = Trainer::new(&self.spec, &values, self.opened.device.clone());
-                let anchor = values.clone();
-                let (sent, residual) = (None, None);
-                self.state = Some(State { base: values, hash, trainer, anchor, sent, residual, moved: false });
+                let mut replica = Replica::new(&self.spec, values, hash, self.opened.device.clone());
+                if let Some(rest) = self.recalled.take() {
+                    replica.owe(rest);
+                }
+                self.replica = Some(replica);
             }
-            Some(state) => {
-                let settled = state.sent.as_ref().is_some_and(|sent| sent.round < round);
-                state.advance(values, hash, settled);
-            }
+            Some(replica) => replica.rebase(round, values, hash),
         }
         Ok(Report::Based { round, hash })
     }
@@ -178,22 +172,17 @@ impl Session {
     /// Adds a round's step to the base.
     pub(crate) fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
         let refused = Report::Mismatch { round, got: None };
-        let Some(state) = &mut self.state else { return refused };
+        let Some(replica) = &mut self.replica else { return refused };
         let Ok(step) = update::decode(&[self.spec.step], step, self.spec.model.params()) else { return refused };
-        let mut base = state.base.clone();
-        fold::apply(&mut base, &step);
-        let got = state_hash(&base);
-        if got != next {
-            return Report::Mismatch { round, got: Some(got) };
+        match replica.fold(round, &step, next) {
+            Ok(()) => Report::Based { round: round + 1, hash: next },
+            Err(got) => Report::Mismatch { round, got: Some(got) },
         }
-        let settled = state.sent.as_ref().is_some_and(|sent| sent.round == round);
-        state.advance(base, next, settled);
-        Report::Based { round: round + 1, hash: next }
     }
 
     /// Queues a step. Says whether it is time to wait for what is under way.
     pub(crate) fn step(&mut self, now_ms: u64) -> bool {
-        let Some(state) = &mut self.state else { return false };
+        let Some(replica) = &mut self.replica else { return false };
         let Some(batch) = self.feed.next() else {
             self.starved = true;
             return !self.pending.is_empty();
@@ -201,14 +190,13 @@ impl Session {
         if self.pending.is_empty() {
             self.pending_since_ms = now_ms;
         }
-        self.pending.push(state.trainer.step_on(batch));
-        state.moved = true;
+        self.pending.push(replica.step(batch));
         self.pending.len() as u64 >= self.pace
     }
 
     /// Waits for the steps that are under way and judges their losses.
     pub(crate) async fn settle(&mut self, host: &impl Host) -> Settled {
-        let Some(state) = &mut self.state else { return Settled::Nothing };
+        let Some(replica) = &mut self.replica else { return Settled::Nothing };
         if self.pending.is_empty() {
             return Settled::Nothing;
         }
@@ -222,7 +210,7 @@ impl Session {
         };
         let now = host.now_ms();
         let (steps, took) = (losses.len() as u64, now.saturating_sub(self.pending_since_ms));
-        let tokens = state.trainer.tokens_a_step();
+        let tokens = replica.tokens_a_step();
         self.rate.add(self.pending_since_ms, now, steps * tokens);
         if self.opened.is_gpu() {
             // At most doubled at a time: the first steps compile kernels, or are not there yet.
@@ -255,33 +243,31 @@ impl Session {
         if let Some(why) = spoiled {
             return Cut::Withheld(why);
         }
-        let Some(state) = self.state.as_mut().filter(|_| tally.steps > 0) else {
+        let Some(replica) = self.replica.as_mut().filter(|_| tally.steps > 0) else {
             return Cut::Withheld("no training step was finished in this round".to_owned());
         };
-        let local = match state.trainer.weights().await {
-            Ok(local) => local,
-            Err(error) => return Cut::Lost(error.to_string()),
-        };
-        let delta: Vec<f32> = state.base.iter().zip(&local).map(|(base, local)| base - local).collect();
-        if delta.iter().any(|value| !value.is_finite()) {
-            self.undo("the weights were no longer numbers".to_owned());
-            self.spoiled = None;
-            return Cut::Withheld(
-                "training went wrong in this round (weights that are no numbers) and was undone".to_owned(),
-            );
+        let tokens = tally.steps * replica.tokens_a_step();
+        let base = replica.hash();
+        match replica.cut(&self.spec, round).await {
+            Err(error) => Cut::Lost(error.to_string()),
+            Ok(Some(update)) => {
+                self.losses_in_a_row = 0;
+                Cut::Made { base, update: update::encode(&update), tokens, losses: tally.ends() }
+            }
+            Ok(None) => {
+                self.undo("the weights were no longer numbers".to_owned());
+                self.spoiled = None;
+                Cut::Withheld(
+                    "training went wrong in this round (weights that are no numbers) and was undone".to_owned(),
+                )
+            }
         }
-        let (update, left) = compress(&self.spec, delta, state.residual.as_deref());
-        (state.anchor, state.sent, state.moved) = (local, Some(Sent { round, left }), false);
-        self.losses_in_a_row = 0;
-        let tokens = tally.steps * state.trainer.tokens_a_step();
-        Cut::Made { base: state.hash, update, tokens, losses: tally.ends() }
     }
 
     /// Goes back to the anchor, withholds this round's update and says so.
     fn undo(&mut self, why: String) -> String {
-        if let Some(state) = &mut self.state {
-            state.trainer.restart(&state.anchor);
-            state.moved = false;
+        if let Some(replica) = &mut self.replica {
+            replica.undo();
         }
         self.tally = Tally::default();
         self.sanity = Sanity::new(self.spec.model.vocab);
@@ -302,42 +288,8 @@ impl Session {
         self.opened = opened;
         self.pending.clear();
         (self.pace, self.tally, self.rate) = (1, Tally::default(), Rate::default());
-        if let Some(state) = &mut self.state {
-            state.trainer = Trainer::new(&self.spec, &state.anchor, self.opened.device.clone());
-            state.moved = false;
-        }
-    }
-}
-
-/// The bytes of an update, and what its form leaves out (empty if nothing). A contributor without error
-/// feedback sends the first form.
-fn compress(spec: &RunSpec, mut values: Vec<f32>, residual: Option<&[f32]>) -> (Bytes, Vec<f32>) {
-    for (value, left) in values.iter_mut().zip(residual.into_iter().flatten()) {
-        *value += spec.feedback * left;
-    }
-    let format = if residual.is_some() { spec.update } else { spec.first };
-    let update = update::compress(&values, format);
-    update.take_from(&mut values);
-    (update::encode(&update), if format == UpdateFormat::F32 { Vec::new() } else { values })
-}
-
-impl State {
-    /// Makes `base` the base. If the sent work is in it (`settled`), local weights become the new
-    /// base and the work since; otherwise they move by the difference.
-    fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
-        let from = if settled { &self.anchor } else { &self.base };
-        let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
-        if settled {
-            self.anchor.clone_from(&base);
-            self.residual = self.sent.take().map(|sent| sent.left);
-        } else {
-            fold::add(&mut self.anchor, &shift);
-        }
-        (self.base, self.hash) = (base, hash);
-        if self.moved {
-            self.trainer.shift(&shift);
-        } else {
-            self.trainer.place(&self.anchor);
+        if let Some(replica) = &mut self.replica {
+            replica.resume(&self.spec, self.opened.device.clone());
         }
     }
 }

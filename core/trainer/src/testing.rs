@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use tributary_protocol::BlobRef;
 use tributary_protocol::data::DataManifest;
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 
 /// 27,000 parameters, 4 × 16 tokens a step.
 pub(crate) fn spec() -> RunSpec {
@@ -23,7 +25,17 @@ pub(crate) fn spec() -> RunSpec {
         },
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
-        inner: Inner { lr: 3e-3, warmup: 5, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 4, seq: 16 },
+        inner: Inner {
+            optimizer: Optimizer::AdamW,
+            lr: 3e-3,
+            warmup: 5,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.1,
+            clip: 1.0,
+            batch: 4,
+            seq: 16,
+        },
         outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,

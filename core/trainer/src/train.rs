@@ -6,9 +6,8 @@
 use burn::tensor::{Device, ExecutionError, Int, Tensor, TensorData};
 use tributary_protocol::spec::RunSpec;
 
-use crate::data::Batch;
 use crate::model::{Model, cross_entropy, one_hot};
-use crate::optim::AdamW;
+use crate::optim::Optim;
 use crate::parallel;
 use crate::params::{Block, Params, blocks};
 
@@ -22,7 +21,7 @@ pub struct Trainer {
     model: Model,
     /// Equal parts that a batch is cut into, side by side on the processor's cores.
     parts: usize,
-    optim: AdamW,
+    optim: Optim,
 }
 
 impl Trainer {
@@ -36,7 +35,7 @@ impl Trainer {
             params: Params::upload(&blocks, weights, &device),
             model: Model::new(&spec.model, batch / parts, seq, &device),
             parts,
-            optim: AdamW::new(spec.inner.clone(), blocks.len()),
+            optim: Optim::new(spec.inner.clone(), blocks.len()),
             spec: spec.clone(),
             device,
             blocks,
@@ -50,10 +49,6 @@ impl Trainer {
         let params = std::mem::replace(&mut self.params, Params(Vec::new()));
         self.params = self.optim.step(&self.blocks, params, grads, self.parts);
         loss
-    }
-
-    pub(crate) fn step_on(&mut self, batch: Batch) -> Tensor<1> {
-        self.step(batch.tokens, batch.targets)
     }
 
     /// The loss, in nats a token, and its gradient in flat form. Leaves the weights as they are and
@@ -101,7 +96,7 @@ impl Trainer {
     /// Replaces the weights and empties the moments.
     pub(crate) fn restart(&mut self, weights: &[f32]) {
         self.place(weights);
-        self.optim = AdamW::new(self.spec.inner.clone(), self.blocks.len());
+        self.optim = Optim::new(self.spec.inner.clone(), self.blocks.len());
     }
 
     /// Replaces the weights; the moments stay.

@@ -22,10 +22,17 @@ pub trait Host {
     fn now_ms(&self) -> u64;
     /// Lets the event loop run, so that a message that waits gets in. Natively ready at once.
     fn breathe(&self) -> LocalBoxFuture<'static, ()>;
+    /// Keeps bytes under a name, in place of what was there, over restarts if there is a place for that.
+    fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()>;
+    /// What was kept under a name, if it still is.
+    fn recall(&self, name: &str) -> LocalBoxFuture<'static, Option<Vec<u8>>>;
 }
 
 /// Milliseconds between reports of progress: four a second.
 const PROGRESS_MS: u64 = 250;
+
+/// Under which name the host keeps what the coding of updates has left out so far.
+const REST: &str = "error-feedback";
 
 /// Losses of a device in a row after which it isn't opened again.
 const MOST_LOSSES: u32 = 3;
@@ -137,7 +144,10 @@ impl<H: Host> Worker<H> {
         };
         let session = opened.and_then(|opened| Session::new(spec, data, me, choice, opened));
         match session {
-            Ok(session) => {
+            Ok(mut session) => {
+                if let Some(bytes) = self.host.recall(REST).await {
+                    session.recall(&bytes);
+                }
                 let info = session.info().clone();
                 self.session = Some(session);
                 self.report(Report::Ready(info)).await
@@ -208,7 +218,13 @@ impl<H: Host> Worker<H> {
                 Report::Withheld { round, why }
             }
         };
-        self.report(report).await
+        self.report(report).await?;
+        if let Some(session) = &self.session
+            && let Some(rest) = session.rest()
+        {
+            self.host.keep(REST, rest).await;
+        }
+        Ok(())
     }
 
     /// Opens the device again and goes on from the last weights that are known.

@@ -1,8 +1,9 @@
 //! The trainer through its jobs and reports: what survives a cut, a fold, a jump, a bad step.
 #![allow(clippy::unwrap_used)]
 
-use std::cell::Cell;
-use std::future::poll_fn;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{poll_fn, ready};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,15 +13,19 @@ use futures::executor::block_on;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use tributary_protocol::data::DataManifest;
-use tributary_protocol::fold::{add, apply, f32_to_le, norm, state_hash};
+use tributary_protocol::fold::{add, apply, f32_from_le, f32_to_le, norm, state_hash};
 use tributary_protocol::job::{Backend, DeviceChoice, Job, Progress, Report};
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Coding, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 use tributary_protocol::update::{compress, decode, encode};
 use tributary_protocol::{BlobRef, Hash, Id};
 use tributary_trainer::{Host, initial_weights, run};
 
 /// A clock that goes on by itself, and an event loop that gets a turn after every step.
-struct World(Rc<Cell<u64>>);
+struct World(Rc<Cell<u64>>, Storage);
+
+type Storage = Rc<RefCell<BTreeMap<String, Vec<u8>>>>;
 
 impl Host for World {
     fn now_ms(&self) -> u64 {
@@ -38,6 +43,15 @@ impl Host for World {
             Poll::Pending
         })
         .boxed_local()
+    }
+
+    fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {
+        self.1.borrow_mut().insert(name.to_owned(), bytes);
+        ready(()).boxed_local()
+    }
+
+    fn recall(&self, name: &str) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
+        ready(self.1.borrow().get(name).cloned()).boxed_local()
     }
 }
 
@@ -156,7 +170,17 @@ fn spec() -> RunSpec {
         },
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
-        inner: Inner { lr: 3e-3, warmup: 5, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 4, seq: 16 },
+        inner: Inner {
+            optimizer: Optimizer::AdamW,
+            lr: 3e-3,
+            warmup: 5,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.1,
+            clip: 1.0,
+            batch: 4,
+            seq: 16,
+        },
         outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,
@@ -169,6 +193,11 @@ fn spec() -> RunSpec {
 
 /// Runs a trainer and the body of a test beside it on one thread, in an order that is always the same.
 fn play(spec: RunSpec, body: impl AsyncFnOnce(&mut Driver)) {
+    play_on(spec, Storage::default(), body);
+}
+
+/// The same, on a machine that keeps what it was given earlier.
+fn play_on(spec: RunSpec, kept: Storage, body: impl AsyncFnOnce(&mut Driver)) {
     let (jobs, jobs_in) = mpsc::channel(16);
     let (reports_out, reports) = mpsc::channel(16);
     let base = initial_weights(&spec);
@@ -178,7 +207,7 @@ fn play(spec: RunSpec, body: impl AsyncFnOnce(&mut Driver)) {
             let mut driver = Driver { jobs, reports, spec, shard, base };
             body(&mut driver).await;
         };
-        futures::join!(run(World(Rc::default()), jobs_in, reports_out), test);
+        futures::join!(run(World(Rc::default(), kept), jobs_in, reports_out), test);
     });
 }
 
@@ -315,6 +344,54 @@ fn steps_that_explode_are_undone_and_their_update_withheld() {
             }
         };
         assert!(matches!(withheld, Report::Withheld { round: 0, .. }), "{withheld:?}");
+    });
+}
+
+#[test]
+fn what_the_coding_leaves_out_is_sent_later_also_after_a_restart() {
+    let mut spec = spec();
+    spec.update = UpdateFormat::Coded(Coding { keep: 64, bits: 2 });
+    spec.first = UpdateFormat::Coded(Coding { keep: 4096, bits: 4 });
+    let kept = Storage::default();
+    let count = spec.model.params();
+    let rest = |kept: &Storage| {
+        let kept = kept.borrow();
+        f32_from_le(&kept.values().next().unwrap()[..4 * count as usize])
+    };
+    let mut whole = Vec::new();
+    play_on(spec.clone(), kept.clone(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let (first, _) = driver.cut_and_pause(0).await;
+        // Whoever is new sends nearly all of it.
+        assert!(norm(&rest(&kept)) < 0.2 * norm(&first), "{} {}", norm(&rest(&kept)), norm(&first));
+        driver.train(0);
+        driver.work().await;
+        let before = rest(&kept);
+        let (sent, _) = driver.cut_and_pause(1).await;
+        assert!(sent.iter().filter(|value| **value != 0.0).count() <= 64 * (count as usize).div_ceil(4096));
+        whole = sent.iter().zip(rest(&kept)).zip(before).map(|((sent, rest), before)| sent + rest - before).collect();
+        assert!(norm(&whole) > norm(&first));
+    });
+    // Without training, a restarted contributor has exactly the rest to send.
+    let before = rest(&kept);
+    play_on(spec.clone(), kept.clone(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let (sent, _) = driver.cut_and_pause(2).await;
+        assert!(sent.iter().filter(|value| **value != 0.0).count() <= 64 * (count as usize).div_ceil(4096));
+        let after = rest(&kept);
+        let due: Vec<f32> = sent.iter().zip(&after).map(|(sent, rest)| sent + rest).collect();
+        let work = distance(&due, &before);
+        assert!(work < norm(&due), "the rest went into it: {work} {}", norm(&due));
+    });
+    // Another identity's, or a damaged file, is as if there were none.
+    kept.borrow_mut().values_mut().for_each(|bytes| bytes[7] ^= 1);
+    play_on(spec, kept, async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let (sent, _) = driver.cut_and_pause(3).await;
+        assert!(sent.iter().filter(|value| **value != 0.0).count() > count as usize / 2);
     });
 }
 

@@ -87,7 +87,9 @@ mod tests {
     use std::path::Path;
 
     use tributary_protocol::message::{Accepted, Reason};
-    use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, Tokenizer, UpdateFormat};
+    use tributary_protocol::spec::{
+        Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, Tokenizer, UpdateFormat,
+    };
     use tributary_protocol::{Hash, update};
     use tributary_swarm::BlobStore;
 
@@ -110,6 +112,7 @@ mod tests {
             tokenizer: Tokenizer::Bytes,
             data: BlobRef::of(b"data"),
             inner: Inner {
+                optimizer: Optimizer::AdamW,
                 lr: 1e-3,
                 warmup: 0,
                 beta1: 0.9,

@@ -70,7 +70,7 @@ async fn train(config: &Train) -> anyhow::Result<()> {
         links: true,
         upload_limit: config.upload_limit,
     };
-    let trainer = trainer_thread::start().context("cannot start the trainer's thread")?;
+    let trainer = trainer_thread::start(config.state.clone()).context("cannot start the trainer's thread")?;
     let (mut control, mut snapshots, driver) =
         tributary_peer::contributor(options, Tokio(Instant::now()), trainer, handle, events, store)?;
     let mut driver = pin!(driver);

@@ -1,4 +1,4 @@
-//! Time and breath for the trainer in a worker.
+//! Time, breath and storage for the trainer in a worker.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,6 +10,8 @@ use futures::future::LocalBoxFuture;
 use tributary_trainer::Host;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
+
+use crate::storage;
 
 /// This worker.
 pub(crate) struct Worker {
@@ -51,5 +53,16 @@ impl Host for Worker {
             self.waiting.borrow_mut().pop_back();
         }
         wait.map(drop).boxed_local()
+    }
+
+    fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {
+        let (scope, name) = (self.scope.clone(), name.to_owned());
+        // What isn't kept costs one larger update after a reload.
+        async move { storage::write(&scope, &name, &bytes).await.unwrap_or(()) }.boxed_local()
+    }
+
+    fn recall(&self, name: &str) -> LocalBoxFuture<'static, Option<Vec<u8>>> {
+        let (scope, name) = (self.scope.clone(), name.to_owned());
+        async move { storage::read(&scope, &name).await.ok() }.boxed_local()
     }
 }

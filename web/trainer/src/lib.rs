@@ -4,6 +4,7 @@
 //! their buffers transferred. Refuses: messages that are no job, which are named in the console.
 
 mod host;
+mod storage;
 
 use futures::StreamExt;
 use futures::channel::mpsc;

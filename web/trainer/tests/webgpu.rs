@@ -3,7 +3,9 @@
 
 use tributary_protocol::BlobRef;
 use tributary_protocol::job::{Backend, DeviceChoice};
-use tributary_protocol::spec::{Average, Inner, ModelSpec, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat};
+use tributary_protocol::spec::{
+    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+};
 use tributary_trainer::burn::tensor::{Distribution, Tensor};
 use tributary_trainer::{Trainer, initial_weights, open_device};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -28,7 +30,17 @@ fn spec() -> RunSpec {
         },
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
-        inner: Inner { lr: 3e-3, warmup: 0, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch: 2, seq: 32 },
+        inner: Inner {
+            optimizer: Optimizer::AdamW,
+            lr: 3e-3,
+            warmup: 0,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.1,
+            clip: 1.0,
+            batch: 2,
+            seq: 32,
+        },
         outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
         round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
         update: UpdateFormat::F32,

@@ -1,0 +1,278 @@
+//! Replicas that train side by side, and the coordinator's part: fold, step, state.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use serde_json::json;
+use tributary_protocol::data::DataManifest;
+use tributary_protocol::fold::{self, OuterState, Term, state_hash};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::update::{self, Update};
+use tributary_protocol::{Hash, Id};
+use tributary_trainer::burn::tensor::{Device, Tensor};
+use tributary_trainer::{Batch, Evaluator, Feed, Replica, initial_weights, open_device};
+
+use crate::arm::Arm;
+
+/// Evaluations on the way, evenly spaced.
+const POINTS: u64 = 8;
+/// Held-out windows of each; the last evaluation has the arm's own number.
+const WINDOWS: usize = 128;
+/// Steps that are queued before one is waited for: a GPU is kept busy.
+const QUEUED: usize = 8;
+
+/// What is trained on and evaluated with.
+struct Text {
+    manifest: Vec<u8>,
+    train: BTreeMap<Hash, Bytes>,
+    heldout: Vec<Bytes>,
+}
+
+/// A replica and the data that it trains on.
+struct Worker {
+    id: Id,
+    replica: Replica,
+    feed: Feed,
+    tokens: u64,
+}
+
+/// Runs the arm in `file`.
+pub(crate) fn run(file: &Path, data: &Path) -> Result<(), String> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let arm: Arm =
+        serde_json::from_slice(&read(file)?).map_err(|error| format!("{} is no arm: {error}", file.display()))?;
+    let text = Text::load(data)?;
+    let spec = arm.spec(&text.manifest)?;
+    let (device, info) = block_on(open_device(arm.device))?;
+    let began = Instant::now();
+    let evaluator = Evaluator::new(&spec, arm.device).map_err(|error| error.to_string())?;
+    let evaluate = |weights: &[f32], windows| {
+        let bits = evaluator.bits_per_byte(weights, &text.heldout, windows).map_err(|error| error.to_string())?;
+        Ok::<_, String>(f64::from(bits) * std::f64::consts::LN_2)
+    };
+    let mut lab = Laboratory::new(&arm, &spec, &text, &device);
+    let mut points = 0;
+    while lab.tokens < arm.tokens {
+        lab.round()?;
+        if lab.tokens * POINTS / arm.tokens > points && lab.tokens < arm.tokens {
+            points = lab.tokens * POINTS / arm.tokens;
+            println!("{}", json!({ "tokens": lab.tokens, "loss": evaluate(lab.weights()?.as_slice(), WINDOWS)? }));
+        }
+    }
+    lab.settle()?;
+    let loss = evaluate(lab.weights()?.as_slice(), arm.windows)?;
+    println!("{}", json!({ "tokens": lab.tokens, "loss": loss }));
+    let per_upload = |bytes: u64| bytes as f64 / lab.uploads.max(1) as f64;
+    println!(
+        "{}",
+        json!({
+            "arm": arm, "loss": loss, "tokens": lab.tokens, "rounds": lab.round, "uploads": lab.uploads,
+            "bytes_f32": 4 * spec.model.params(), "bytes_up": per_upload(lab.bytes_up),
+            "bytes_down": lab.bytes_down as f64 / lab.round.max(1) as f64,
+            "seconds": began.elapsed().as_secs_f64(), "backend": info.backend, "device": info.name,
+        })
+    );
+    Ok(())
+}
+
+impl Text {
+    fn load(folder: &Path) -> Result<Self, String> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let bytes = read("manifest.json")?;
+        let manifest: DataManifest = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let shard = |hash: &Hash| read(&format!("blobs/{hash}")).map(Bytes::from);
+        let train = manifest.train.iter().map(|blob| Ok((blob.hash, shard(&blob.hash)?)));
+        let heldout = manifest.heldout.iter().map(|blob| shard(&blob.hash));
+        Ok(Self {
+            train: train.collect::<Result<_, String>>()?,
+            heldout: heldout.collect::<Result<_, String>>()?,
+            manifest: bytes,
+        })
+    }
+}
+
+struct Laboratory<'a> {
+    arm: &'a Arm,
+    spec: &'a RunSpec,
+    text: &'a Text,
+    device: &'a Device,
+    layout: Vec<Range<usize>>,
+    workers: Vec<Worker>,
+    base: Vec<f32>,
+    outer: OuterState,
+    /// A fold that has not reached the replicas yet.
+    pending: Option<(u64, Update)>,
+    round: u64,
+    born: u64,
+    tokens: u64,
+    uploads: u64,
+    bytes_up: u64,
+    bytes_down: u64,
+    /// Draws so far, for chances.
+    draws: u64,
+}
+
+impl<'a> Laboratory<'a> {
+    fn new(arm: &'a Arm, spec: &'a RunSpec, text: &'a Text, device: &'a Device) -> Self {
+        let base = initial_weights(spec);
+        let mut lab = Self {
+            arm,
+            spec,
+            text,
+            device,
+            layout: spec.model.ranges(),
+            workers: Vec::new(),
+            outer: OuterState::default(),
+            base,
+            pending: None,
+            round: 0,
+            born: 0,
+            tokens: 0,
+            uploads: 0,
+            bytes_up: 0,
+            bytes_down: 0,
+            draws: 0,
+        };
+        lab.workers = (0..arm.replicas.max(1)).map(|_| lab.newcomer()).collect();
+        lab
+    }
+
+    fn newcomer(&mut self) -> Worker {
+        self.born += 1;
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&self.born.to_le_bytes());
+        let (base, id) = (self.base.clone(), Id(id));
+        let hash = state_hash(&base);
+        let feed = Feed::new(self.spec, &self.text.manifest, id).expect("the manifest was read before");
+        Worker { id, replica: Replica::new(self.spec, base, hash, self.device.clone()), feed, tokens: 0 }
+    }
+
+    /// True with this probability: the same draws for the same seed.
+    fn chance(&mut self, probability: f64) -> bool {
+        self.draws += 1;
+        let word = Hash::of(format!("chance {} {}", self.arm.seed, self.draws).as_bytes());
+        let unit = u64::from_le_bytes(std::array::from_fn(|i| word.0[i])) as f64 / 2f64.powi(64);
+        unit < probability
+    }
+
+    /// One round of training, and its fold.
+    fn round(&mut self) -> Result<(), String> {
+        let seed = Hash::of(format!("round {} {}", self.arm.seed, self.round).as_bytes());
+        let steps = self.arm.steps_by_replica();
+        for (worker, &steps) in self.workers.iter_mut().zip(&steps) {
+            worker.feed.enter(seed);
+            let before = (f64::from(self.arm.delay) * f64::from(steps)) as u32;
+            train(worker, self.text, before.min(steps))?;
+            if let Some((round, step)) = &self.pending {
+                adopt(worker, *round, step, &self.base);
+            }
+            train(worker, self.text, steps - before.min(steps))?;
+        }
+        self.tokens +=
+            self.workers.iter().zip(&steps).map(|(w, &n)| u64::from(n) * w.replica.tokens_a_step()).sum::<u64>();
+        self.pending = None;
+        if self.arm.replicas == 0 {
+            self.round += 1;
+            return Ok(());
+        }
+        let mut updates = Vec::new();
+        for at in 0..self.workers.len() {
+            if self.chance(self.arm.miss) {
+                continue;
+            }
+            let worker = &mut self.workers[at];
+            let update = block_on(worker.replica.cut(self.spec, self.round)).map_err(|error| error.to_string())?;
+            let update = update.ok_or("the weights were no longer numbers")?;
+            let bytes = update::encode(&update);
+            let allowed = [self.spec.update, self.spec.first];
+            let update =
+                update::decode(&allowed, &bytes, self.spec.model.params()).map_err(|error| error.to_string())?;
+            (self.uploads, self.bytes_up) = (self.uploads + 1, self.bytes_up + bytes.len() as u64);
+            updates.push((worker.id, std::mem::take(&mut worker.tokens), update));
+        }
+        // The manifest's order.
+        updates.sort_by_key(|(id, ..)| *id);
+        let total: u64 = updates.iter().map(|(_, tokens, _)| tokens).sum();
+        let weight = |tokens: u64| (tokens as f64 / total as f64) as f32;
+        let terms: Vec<Term<'_>> =
+            updates.iter().map(|(_, tokens, update)| Term { weight: weight(*tokens), clips: &[], update }).collect();
+        if !terms.is_empty() {
+            let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, self.spec.step);
+            self.bytes_down += update::encode(&step).len() as u64;
+            fold::apply(&mut self.base, &step);
+            self.pending = Some((self.round, step));
+        }
+        self.round += 1;
+        for at in 0..self.workers.len() {
+            if self.chance(self.arm.leave) {
+                self.workers[at] = self.newcomer();
+            }
+        }
+        if self.arm.delay == 0.0 {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Every replica gets the last fold.
+    fn settle(&mut self) -> Result<(), String> {
+        if let Some((round, step)) = self.pending.take() {
+            for worker in &mut self.workers {
+                adopt(worker, round, &step, &self.base);
+            }
+        }
+        Ok(())
+    }
+
+    /// The model that there is to evaluate.
+    fn weights(&mut self) -> Result<Vec<f32>, String> {
+        if self.arm.replicas > 0 {
+            return Ok(self.base.clone());
+        }
+        block_on(self.workers[0].replica.weights()).map_err(|error| error.to_string())
+    }
+}
+
+fn adopt(worker: &mut Worker, round: u64, step: &Update, base: &[f32]) {
+    let next = state_hash(base);
+    // A newcomer has begun with it.
+    if worker.replica.hash() != next {
+        worker.replica.fold(round, step, next).expect("every replica has the coordinator's weights");
+    }
+}
+
+fn train(worker: &mut Worker, text: &Text, steps: u32) -> Result<(), String> {
+    let mut queued: Vec<Tensor<1>> = Vec::new();
+    for n in 1..=steps {
+        let batch = batch(&mut worker.feed, text)?;
+        queued.push(worker.replica.step(batch));
+        worker.tokens += worker.replica.tokens_a_step();
+        if queued.len() == QUEUED || n == steps {
+            let losses = Tensor::cat(std::mem::take(&mut queued), 0).into_data().try_into_vec::<f32>();
+            if losses.map_err(|error| error.to_string())?.iter().any(|loss| !loss.is_finite()) {
+                return Err("the loss is no longer a number".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next batch, with the shards that it asks for. A shard that comes may push out another that is needed.
+fn batch(feed: &mut Feed, text: &Text) -> Result<Batch, String> {
+    for _ in 0..4 {
+        for blob in feed.wants(0) {
+            feed.accept(blob.hash, text.train[&blob.hash].clone())?;
+        }
+        if let Some(batch) = feed.next() {
+            return Ok(batch);
+        }
+    }
+    Err("a shard that was asked for is missing".to_owned())
+}

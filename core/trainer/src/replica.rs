@@ -1,0 +1,156 @@
+//! A contributor's weights: the shared base, its local ones, and the part of its work that it still
+//! owes the others.
+//!
+//! The base is on the CPU and changes only by [`fold::apply`] or a snapshot. Local weights are on the
+//! device. The *anchor* is what local weights were at the last cut, on the CPU, moved along whenever
+//! they are moved: local − anchor is the work since then, and the anchor is where training goes back
+//! to after steps that can't be believed or a lost device. The *rest* is what the coding of the updates
+//! so far has left out: it goes into the next update (error feedback).
+
+use burn::tensor::{Device, ExecutionError, Tensor};
+use tributary_protocol::Hash;
+use tributary_protocol::fold::{self, state_hash};
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::update::{Update, compress};
+
+use crate::data::Batch;
+use crate::train::Trainer;
+
+/// See the module.
+pub struct Replica {
+    base: Vec<f32>,
+    hash: Hash,
+    trainer: Trainer,
+    anchor: Vec<f32>,
+    /// The update that the anchor went into, until its round folds. Until then local − base holds all of that
+    /// work, so a second cut sends it again and what the first left out doesn't count.
+    sent: Option<Sent>,
+    /// Whether local weights differ from the anchor.
+    moved: bool,
+    /// `None`: not known, because this contributor is new or its storage was lost.
+    rest: Option<Vec<f32>>,
+}
+
+struct Sent {
+    round: u64,
+    /// What the update's coding left out.
+    left: Vec<f32>,
+}
+
+impl Replica {
+    /// Starts from the base that is called `hash`.
+    pub fn new(spec: &RunSpec, base: Vec<f32>, hash: Hash, device: Device) -> Self {
+        let trainer = Trainer::new(spec, &base, device);
+        Self { anchor: base.clone(), base, hash, trainer, sent: None, moved: false, rest: None }
+    }
+
+    /// The base's name.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// The base.
+    pub fn base(&self) -> &[f32] {
+        &self.base
+    }
+
+    /// The local weights. Waits for the device.
+    pub async fn weights(&self) -> Result<Vec<f32>, ExecutionError> {
+        self.trainer.weights().await
+    }
+
+    /// What the coding has left out so far, the newest update included.
+    pub fn rest(&self) -> Option<&[f32]> {
+        self.sent.as_ref().map(|sent| &*sent.left).or(self.rest.as_deref())
+    }
+
+    /// Takes up what an earlier session of the same identity had left.
+    pub fn owe(&mut self, rest: Vec<f32>) {
+        if rest.len() == self.base.len() && rest.iter().all(|value| value.is_finite()) {
+            self.rest = Some(rest);
+        }
+    }
+
+    /// Tokens a step.
+    pub fn tokens_a_step(&self) -> u64 {
+        self.trainer.tokens_a_step()
+    }
+
+    /// Queues a step; its loss.
+    pub fn step(&mut self, batch: Batch) -> Tensor<1> {
+        self.moved = true;
+        self.trainer.step(batch.tokens, batch.targets)
+    }
+
+    /// The update of a round: base − local and the rest, as the run's coding leaves it. `None` if the
+    /// weights are no numbers; then nothing has changed. Waits for the device.
+    pub async fn cut(&mut self, spec: &RunSpec, round: u64) -> Result<Option<Update>, ExecutionError> {
+        let local = self.trainer.weights().await?;
+        let mut due: Vec<f32> = self.base.iter().zip(&local).map(|(base, local)| base - local).collect();
+        let format = match &self.rest {
+            Some(rest) => {
+                due.iter_mut().zip(rest).for_each(|(due, rest)| *due += spec.feedback * rest);
+                spec.update
+            }
+            None => spec.first,
+        };
+        if due.iter().any(|value| !value.is_finite()) {
+            return Ok(None);
+        }
+        let update = compress(&due, format);
+        update.take_from(&mut due);
+        (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left: due }), false);
+        Ok(Some(update))
+    }
+
+    /// Adds a round's step to the base, if it leads to `next`; otherwise says where it leads and
+    /// leaves everything as it was.
+    pub fn fold(&mut self, round: u64, step: &Update, next: Hash) -> Result<(), Hash> {
+        let mut base = self.base.clone();
+        fold::apply(&mut base, step);
+        let got = state_hash(&base);
+        if got != next {
+            return Err(got);
+        }
+        let settled = self.sent.as_ref().is_some_and(|sent| sent.round == round);
+        self.advance(base, next, settled);
+        Ok(())
+    }
+
+    /// Takes another base, that of `round`: rounds were missed.
+    pub fn rebase(&mut self, round: u64, base: Vec<f32>, hash: Hash) {
+        let settled = self.sent.as_ref().is_some_and(|sent| sent.round < round);
+        self.advance(base, hash, settled);
+    }
+
+    /// Makes `base` the base. If the sent work is in it (`settled`), local weights become the new
+    /// base and the work since; otherwise they move by the difference.
+    fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
+        let from = if settled { &self.anchor } else { &self.base };
+        let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
+        if settled {
+            self.anchor.clone_from(&base);
+            self.rest = self.sent.take().map(|sent| sent.left);
+        } else {
+            fold::add(&mut self.anchor, &shift);
+        }
+        (self.base, self.hash) = (base, hash);
+        if self.moved {
+            self.trainer.shift(&shift);
+        } else {
+            self.trainer.place(&self.anchor);
+        }
+    }
+
+    /// Undoes the work since the last cut; the optimiser begins anew.
+    pub(crate) fn undo(&mut self) {
+        self.trainer.restart(&self.anchor);
+        self.moved = false;
+    }
+
+    /// Goes on from the last cut on another device.
+    pub(crate) fn resume(&mut self, spec: &RunSpec, device: Device) {
+        self.trainer = Trainer::new(spec, &self.anchor, device);
+        self.moved = false;
+    }
+}

@@ -1,0 +1,80 @@
+//! The arms. What an arm doesn't say is the default of `run.toml`, so that the arm `default` is what people get.
+
+use serde_json::{Map, Value, json};
+
+/// One run to make: what is tried, with how many replicas.
+#[derive(Debug, Clone)]
+pub(crate) struct Arm {
+    pub(crate) name: &'static str,
+    pub(crate) replicas: u64,
+    /// Whether it runs when no arms are named.
+    pub(crate) usual: bool,
+    /// What the example `learn` reads.
+    pub(crate) settings: Map<String, Value>,
+}
+
+impl Arm {
+    /// A name for its files.
+    pub(crate) fn file_name(&self) -> String {
+        let of =
+            |key: &str| self.settings.get(key).map(|v| v.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+        format!("{}-{}-m{}-{}k-s{}", of("preset"), self.name, self.replicas, self.tokens() / 1000, of("seed"))
+    }
+
+    fn tokens(&self) -> u64 {
+        self.settings.get("tokens").and_then(Value::as_u64).unwrap_or(0)
+    }
+}
+
+/// Every arm.
+pub(crate) fn all(quick: bool) -> Vec<Arm> {
+    let f32s = json!({ "update": "f32", "first": "f32", "step": "f32", "feedback": 0.0 });
+    let four = json!({ "coded": { "keep": 4096, "bits": 4 } });
+    let many: &[u64] = &[2, 4, 8];
+    // With few tokens there is time for one seed and for fewer arms.
+    let mut arms = Vec::new();
+    let mut add = |name, usual, replicas: &[u64], settings: Value| {
+        for &replicas in replicas {
+            let mut map = Map::new();
+            map.insert("replicas".to_owned(), json!(replicas));
+            map.extend(settings.as_object().cloned().unwrap_or_default());
+            arms.push(Arm { name, replicas, usual, settings: map });
+        }
+    };
+    add("data-parallel", true, &[0], json!({}));
+    add("default", true, many, json!({}));
+    add("dense", true, if quick { &[8] } else { many }, f32s.clone());
+    add("missing", true, &[8], json!({ "miss": 0.5 }));
+    add("leaving", true, &[8], json!({ "leave": 0.1 }));
+    add("equal-speeds", true, &[3], json!({}));
+    add("mixed-speeds", true, &[3], json!({ "speeds": [1, 4, 16] }));
+    // Tried on the way to the default; see ARCHITECTURE.md.
+    add("diloco", false, many, merged(&f32s, json!({ "outer_lr": 0.7, "momentum": 0.9 })));
+    add("average", false, many, merged(&f32s, json!({ "outer_lr": 1.0, "momentum": 0.0 })));
+    add("four-bit", false, many, json!({ "update": four, "first": four, "step": four, "feedback": 1.0 }));
+    add("one-bit", false, many, json!({ "update": { "coded": { "keep": 64, "bits": 1 } } }));
+    add("keep-32", false, many, json!({ "update": { "coded": { "keep": 32, "bits": 2 } } }));
+    add("keep-128", false, many, json!({ "update": { "coded": { "keep": 128, "bits": 2 } } }));
+    add("forget", false, many, json!({ "feedback": 0.95 }));
+    add("remember", false, many, json!({ "feedback": 1.0 }));
+    add("senders", false, many, json!({ "average": "senders" }));
+    add("sparse-first", false, many, json!({ "first": { "coded": { "keep": 64, "bits": 2 } } }));
+    add("step-f32", false, many, json!({ "step": "f32" }));
+    add("late-fold", false, many, json!({ "delay": 0.5 }));
+    add("muon", false, many, json!({ "optimizer": "muon" }));
+    add("data-parallel-muon", false, &[0], json!({ "optimizer": "muon" }));
+    arms
+}
+
+fn merged(settings: &Value, more: Value) -> Value {
+    let mut map = settings.as_object().cloned().unwrap_or_default();
+    map.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(map)
+}
+
+/// Their names.
+pub(crate) fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = all(false).iter().map(|arm| arm.name).collect();
+    names.dedup();
+    names
+}
