@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../../tests/fuzz/judge_update.rs"]
+mod judge;
 
 use common::Random;
 use proptest::prelude::*;
@@ -36,7 +38,9 @@ fn any_format() -> impl Strategy<Value = UpdateFormat> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 2000 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(debug_assertions) { 100 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_is_compressed_is_what_is_decoded(seed: u64, count in 1..20_000_usize, format in any_format()) {
@@ -165,4 +169,13 @@ fn every_refusal_has_its_reason() {
     assert_eq!(decode(&[UpdateFormat::F32], &dense, 2), Err(BadUpdate::NotFinite(1)));
     assert_eq!(decode(&[UpdateFormat::F32], &dense[..19], 2), Err(BadUpdate::Short));
     assert_eq!(decode(&[UpdateFormat::F32], &[&dense[..], &[0]].concat(), 2), Err(BadUpdate::Long));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the corpus is read from the disk")]
+fn what_a_fuzzer_found_worth_keeping_is_decoded_or_refused() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/update");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 4, "the corpus is gone");
+    files.iter().for_each(|file| judge::update(&std::fs::read(file).unwrap()));
 }

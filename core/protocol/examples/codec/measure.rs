@@ -80,8 +80,7 @@ pub(crate) fn sent(params: usize) -> Vec<bytes::Bytes> {
 
 /// Decodes and folds a round.
 pub(crate) fn round(params: usize, sent: &[bytes::Bytes], state: &mut OuterState) -> Update {
-    let updates: Vec<Update> =
-        sent.iter().filter_map(|bytes| decode(&[SPARSE], bytes, params as u64).ok()).collect();
+    let updates: Vec<Update> = sent.iter().filter_map(|bytes| decode(&[SPARSE], bytes, params as u64).ok()).collect();
     let weight = 1.0 / updates.len() as f32;
     let terms: Vec<_> = updates.iter().map(|update| Term { weight, clips: &[], update }).collect();
     let outer = Outer { lr: 0.7, momentum: 0.9, average: Average::All };
