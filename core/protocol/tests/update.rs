@@ -165,6 +165,14 @@ fn every_refusal_has_its_reason() {
     assert_eq!(decode(&[UpdateFormat::F32], &good, 9000), Err(BadUpdate::Format));
     assert!(decode(&[UpdateFormat::F32, format], &good, 9000).is_ok());
 
+    // Code 0 occurs, code 1 does not, code 2 does; and the same with that zero written in two other bytes.
+    let four = coded(4096, 2);
+    let mut bytes = encode(&compress(&[1.0, 2.0, 2.0, 1.0], four)).to_vec();
+    assert_eq!(bytes[25..32], [2, 0x88, 0, 0, 0, 0x88, 0]);
+    assert!(decode(&[four], &bytes, 4).is_ok());
+    bytes[28] = 0x80;
+    assert_eq!(decode(&[four], &bytes, 4), Err(BadUpdate::Table));
+
     let dense = encode(&Update::dense(vec![1.0, f32::NAN]));
     assert_eq!(decode(&[UpdateFormat::F32], &dense, 2), Err(BadUpdate::NotFinite(1)));
     assert_eq!(decode(&[UpdateFormat::F32], &dense[..19], 2), Err(BadUpdate::Short));
