@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan};
-use tributary_protocol::spec::RoundRule;
+use tributary_protocol::spec::{Coding, RoundRule, UpdateFormat};
 use tributary_tests::desk::{Desk, people};
 use tributary_tests::world::{Audit, Config, Crash, Net, World};
-use tributary_tests::{Pace, Random};
+use tributary_tests::{Pace, Random, tiny_run};
 
 #[test]
 fn every_step_is_in_the_base_once_or_still_to_be_sent() {
@@ -18,6 +18,24 @@ fn every_step_is_in_the_base_once_or_still_to_be_sent() {
         assert_eq!(audit.steps[&node.id()] + node.uncut(), node.trained());
         assert!(node.states().len() >= 7, "{:?}", node.states());
     }
+}
+
+#[test]
+fn steps_that_leave_something_out_lead_everybody_to_the_same_bases() {
+    let config = Config::calm(4, 5);
+    let mut run = tiny_run(config.round);
+    run.spec.step = UpdateFormat::Coded(Coding { keep: 512, bits: 3 });
+    let mut world = World::with_run(config, run);
+    world.run_rounds(3);
+    // What the steps left out so far is in the store, and is used after a restart.
+    world.kill_host();
+    world.restart_host();
+    world.run_rounds(3);
+    let audit = world.audit();
+    for node in &world.nodes {
+        assert!(node.states().len() >= 7, "{:?}", node.states());
+    }
+    assert_eq!(audit.states.iter().collect::<std::collections::BTreeSet<_>>().len(), audit.states.len());
 }
 
 #[test]

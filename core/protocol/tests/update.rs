@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../../tests/fuzz/judge_update.rs"]
+mod judge;
 
 use common::Random;
 use proptest::prelude::*;
@@ -36,7 +38,9 @@ fn any_format() -> impl Strategy<Value = UpdateFormat> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 2000 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(debug_assertions) { 100 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_is_compressed_is_what_is_decoded(seed: u64, count in 1..20_000_usize, format in any_format()) {
@@ -161,8 +165,25 @@ fn every_refusal_has_its_reason() {
     assert_eq!(decode(&[UpdateFormat::F32], &good, 9000), Err(BadUpdate::Format));
     assert!(decode(&[UpdateFormat::F32, format], &good, 9000).is_ok());
 
+    // Code 0 occurs, code 1 does not, code 2 does; and the same with that zero written in two other bytes.
+    let four = coded(4096, 2);
+    let mut bytes = encode(&compress(&[1.0, 2.0, 2.0, 1.0], four)).to_vec();
+    assert_eq!(bytes[25..32], [2, 0x88, 0, 0, 0, 0x88, 0]);
+    assert!(decode(&[four], &bytes, 4).is_ok());
+    bytes[28] = 0x80;
+    assert_eq!(decode(&[four], &bytes, 4), Err(BadUpdate::Table));
+
     let dense = encode(&Update::dense(vec![1.0, f32::NAN]));
     assert_eq!(decode(&[UpdateFormat::F32], &dense, 2), Err(BadUpdate::NotFinite(1)));
     assert_eq!(decode(&[UpdateFormat::F32], &dense[..19], 2), Err(BadUpdate::Short));
     assert_eq!(decode(&[UpdateFormat::F32], &[&dense[..], &[0]].concat(), 2), Err(BadUpdate::Long));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the corpus is read from the disk")]
+fn what_a_fuzzer_found_worth_keeping_is_decoded_or_refused() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/update");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 4, "the corpus is gone");
+    files.iter().for_each(|file| judge::update(&std::fs::read(file).unwrap()));
 }

@@ -67,7 +67,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 10_000 }))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(debug_assertions) { 100 } else { 10_000 }, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn both_folds_give_the_same_bits(

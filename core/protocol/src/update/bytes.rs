@@ -146,10 +146,12 @@ fn read_entries(coded: &mut Coded, count: usize, body: &[u8]) -> Result<(), BadU
     }
     decoder.finish()?;
     // One byte string an update: the tables are those that an encoder sends for these symbols.
-    let expected_gaps = (!dense).then(|| Frequencies::of(&count_gaps(&coded.places, coding)));
-    let expected_codes = Frequencies::of(&count_codes(&coded.codes, coding));
-    let bytes: usize = expected_gaps.iter().chain([&expected_codes]).map(Frequencies::table_bytes).sum();
-    if (expected_gaps, expected_codes, bytes) != (gaps, codes, tables) {
+    let mut expected = BytesMut::new();
+    if !dense {
+        Frequencies::of(&count_gaps(&coded.places, coding)).write(&mut expected);
+    }
+    Frequencies::of(&count_codes(&coded.codes, coding)).write(&mut expected);
+    if expected != body[..tables] {
         return Err(BadUpdate::Table);
     }
     Ok(())

@@ -23,7 +23,6 @@ pub(super) const fn max_table(symbols: u64) -> u64 {
 }
 
 /// How often each symbol occurs, of 4096. The last isn't zero.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frequencies(Vec<u16>);
 
 impl Frequencies {
@@ -64,8 +63,8 @@ impl Frequencies {
         }
     }
 
-    /// Reads frequencies of at most `most` symbols. They may be written otherwise than an encoder would: who
-    /// has read the symbols compares with [`Frequencies::of`] them, and [`table_bytes`](Self::table_bytes).
+    /// Reads frequencies of at most `most` symbols. They may be others than an encoder would send, or
+    /// written otherwise: who has read the symbols compares with what [`Frequencies::of`] them writes.
     pub(super) fn read(bytes: &mut &[u8], most: usize) -> Result<Self, BadUpdate> {
         let mut byte = || bytes.split_off_first().copied().ok_or(BadUpdate::Short);
         let len = usize::from(byte()?) + 1;
@@ -82,13 +81,6 @@ impl Frequencies {
             return Err(BadUpdate::Table);
         }
         Ok(Self(shares))
-    }
-
-    /// How many bytes [`write`](Self::write) writes.
-    pub(super) fn table_bytes(&self) -> usize {
-        let mut out = BytesMut::new();
-        self.write(&mut out);
-        out.len()
     }
 
     /// For each symbol its frequency and where it begins.
