@@ -15,11 +15,14 @@ const FLAGS = [
   '--use-webgpu-adapter=swiftshader',
 ];
 
+/** What `cargo xtask` wants beside, such as a field trial. */
+const MORE = process.env.CHROMIUM_FLAGS?.split(' ').filter(Boolean) ?? [];
+
 /** A browser; SIGTERM and SIGINT end it with this process. */
 export function launch(flags = []) {
   const executablePath = process.env.CHROMIUM;
   if (!executablePath) throw new Error('CHROMIUM must name the browser; `cargo xtask` sets it.');
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] });
+  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...MORE, ...flags] });
 }
 
 /** A line of JSON on stdout. Numbers of 64 bits come from wasm as BigInt. */

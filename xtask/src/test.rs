@@ -3,10 +3,11 @@
 //!
 //! Each suite says how many passed and failed; the last line sums them up.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::paths::Paths;
 use crate::run::{minutes, say, shown, version};
@@ -110,6 +111,10 @@ pub(crate) fn in_browser(paths: &Paths, folder: &str, profile: &str) -> Command 
     pack
 }
 
+/// A future Chromium's rule, which the suites that connect over WebRTC must pass with as well as without: a page may
+/// not alter the credentials in its own offer.
+const FIELD_TRIAL: &str = "--force-fieldtrials=WebRTC-NoSdpMangleUfrag/Enabled/";
+
 /// What must hold in a browser: the fold's bits and a training step on WebGPU.
 fn in_wasm(paths: &Paths) -> Result<Counts> {
     let mut sum = (0, 0);
@@ -120,13 +125,34 @@ fn in_wasm(paths: &Paths) -> Result<Counts> {
         let counts = counted(wasm::with_compiler(paths, pack.args(["--test", "*"])), LIMIT)?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
-    Ok(sum)
+    say("\nThe same for WebRTC under the field trial.");
+    let mut pack = in_browser(paths, "core/webrtc", "dev");
+    pack.env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", field_trial(paths)?);
+    let counts = counted(wasm::with_compiler(paths, pack.args(["--test", "*"])), LIMIT)?;
+    Ok((sum.0 + counts.0, sum.1 + counts.1))
 }
 
-/// The page in a browser, against a coordinator.
+/// The capabilities of core/webrtc's browser with the field trial among its flags, as a file.
+fn field_trial(paths: &Paths) -> Result<PathBuf> {
+    let usual = std::fs::read(paths.root.join("core/webrtc/webdriver.json"))?;
+    let mut usual: serde_json::Value = serde_json::from_slice(&usual)?;
+    let flags = usual["goog:chromeOptions"]["args"].as_array_mut().context("webdriver.json lists flags")?;
+    flags.push(FIELD_TRIAL.into());
+    let file = paths.work.join("webdriver-field-trial.json");
+    std::fs::write(&file, usual.to_string())?;
+    Ok(file)
+}
+
+/// The page in a browser, against a coordinator; then all of it again under the field trial.
 fn page(paths: &Paths) -> Result<Counts> {
-    let world = browser::page_world(paths)?;
-    counted(browser::script(paths, "page.mjs")?.arg(world.url()), minutes(10))
+    let mut sum = (0, 0);
+    for flags in ["", FIELD_TRIAL] {
+        let world = browser::page_world(paths)?;
+        let mut script = browser::script(paths, "page.mjs")?;
+        let counts = counted(script.arg(world.url()).env("CHROMIUM_FLAGS", flags), minutes(10))?;
+        sum = (sum.0 + counts.0, sum.1 + counts.1);
+    }
+    Ok(sum)
 }
 
 /// Our WebRTC transport against js-libp2p and itself, in tabs and natively.
