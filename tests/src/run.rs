@@ -52,7 +52,7 @@ pub fn tiny_run(round: RoundRule) -> Run {
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(&data),
         inner,
-        outer: Outer { lr: 0.7, momentum: 0.9 },
+        outer: Outer { lr: vec![0.5, 0.7], momentum: 0.9 },
         round,
         update: UpdateFormat::F32,
         reward: Reward { pool: 1_000_003 },

@@ -4,8 +4,21 @@
 //! (Rust never contracts on its own), no libm, no reassociation. So wasm and native, on any
 //! machine, get the same bits and one state hash.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
 use crate::Hash;
 use crate::spec::Outer;
+
+/// The factor that brings the norm of one tensor of an update within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Clip {
+    /// Its place in [`crate::spec::ModelSpec::layout`].
+    pub tensor: u16,
+    /// The factor, from 0 to 1.
+    pub factor: f32,
+}
 
 /// One accepted update in the fold.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +35,8 @@ pub struct Term<'a> {
 ///
 /// With g = Σ weight·clip·values, m ← μ·m + g and step = −lr·(g + μ·m): SGD with Nesterov momentum
 /// as in Sutskever et al. 2013 in the form PyTorch documents, on the pseudo-gradient of DiLoCo
-/// (arXiv 2311.08105). Every term must be as long as the momentum.
-pub fn fold(terms: &[Term<'_>], momentum: &mut [f32], outer: Outer) -> Vec<f32> {
+/// (arXiv 2311.08105). The learning rate is the manifest's. Every term must be as long as the momentum.
+pub fn fold(terms: &[Term<'_>], momentum: &mut [f32], outer: &Outer, rate: f32) -> Vec<f32> {
     /// Values a block: the accumulator stays in the first-level cache while terms stream by.
     const BLOCK: usize = 4096;
     let mut step = vec![0.0; momentum.len()];
@@ -39,10 +52,18 @@ pub fn fold(terms: &[Term<'_>], momentum: &mut [f32], outer: Outer) -> Vec<f32> 
         for (step, momentum) in step.iter_mut().zip(momentum) {
             let g = *step;
             *momentum = outer.momentum * *momentum + g;
-            *step = -(outer.lr * (g + outer.momentum * *momentum));
+            *step = -(rate * (g + outer.momentum * *momentum));
         }
     }
     step
+}
+
+/// Multiplies the values of each clipped tensor; `layout` is [`crate::spec::ModelSpec::ranges`].
+pub fn clip(values: &mut [f32], clips: &[Clip], layout: &[Range<usize>]) {
+    for clip in clips {
+        let tensor = layout.get(usize::from(clip.tensor)).and_then(|range| values.get_mut(range.clone()));
+        tensor.into_iter().flatten().for_each(|value| *value *= clip.factor);
+    }
 }
 
 /// Adds a step to the base. Coordinator and contributors alike get the new base by this addition.
@@ -81,23 +102,28 @@ pub fn norm(values: &[f32]) -> f64 {
     values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
 }
 
+/// The Euclidean norm of each tensor; `layout` is [`crate::spec::ModelSpec::ranges`].
+pub fn norms(values: &[f32], layout: &[Range<usize>]) -> Vec<f64> {
+    layout.iter().map(|range| norm(values.get(range.clone()).unwrap_or_default())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_step_is_nesterovs() {
-        let outer = Outer { lr: 0.5, momentum: 0.5 };
+        let outer = Outer { lr: vec![], momentum: 0.5 };
         let mut momentum = vec![0.0, 0.0];
         let terms = [
             Term { weight: 0.25, clip: 1.0, values: &[4.0, 0.0] },
             Term { weight: 0.75, clip: 0.5, values: &[0.0, 8.0] },
         ];
         // g = (1, 3), m = g, step = -0.5 (g + 0.5 m) = -0.75 g
-        assert_eq!(fold(&terms, &mut momentum, outer), [-0.75, -2.25]);
+        assert_eq!(fold(&terms, &mut momentum, &outer, 0.5), [-0.75, -2.25]);
         assert_eq!(momentum, [1.0, 3.0]);
         // g = 0, m = 0.5 m, step = -0.5 * 0.5 m
-        assert_eq!(fold(&[], &mut momentum, outer), [-0.125, -0.375]);
+        assert_eq!(fold(&[], &mut momentum, &outer, 0.5), [-0.125, -0.375]);
         let mut base = vec![1.0, 1.0];
         apply(&mut base, &[-0.125, -0.375]);
         assert_eq!(base, [0.875, 0.625]);
@@ -109,13 +135,21 @@ mod tests {
     fn blocks_do_not_show() {
         let n = 10_000;
         let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
-        let outer = Outer { lr: 0.7, momentum: 0.9 };
+        let outer = Outer { lr: vec![], momentum: 0.9 };
         let (mut whole, mut parts) = (vec![0.1; n], vec![0.1; n]);
         let term = |range: std::ops::Range<usize>| Term { weight: 0.3, clip: 0.9, values: &values[range] };
-        let step = fold(&[term(0..n), term(0..n)], &mut whole, outer);
+        let step = fold(&[term(0..n), term(0..n)], &mut whole, &outer, 0.7);
         let (left, right) = parts.split_at_mut(777);
-        let mut pieces = fold(&[term(0..777), term(0..777)], left, outer);
-        pieces.extend(fold(&[term(777..n), term(777..n)], right, outer));
+        let mut pieces = fold(&[term(0..777), term(0..777)], left, &outer, 0.7);
+        pieces.extend(fold(&[term(777..n), term(777..n)], right, &outer, 0.7));
         assert_eq!((state_hash(&step), state_hash(&whole)), (state_hash(&pieces), state_hash(&parts)));
+    }
+
+    #[test]
+    fn a_clip_shortens_its_tensor_and_no_other() {
+        let (mut values, layout) = (vec![3.0, 4.0, 6.0, 8.0], [0..2, 2..4]);
+        assert_eq!(norms(&values, &layout), [5.0, 10.0]);
+        clip(&mut values, &[Clip { tensor: 1, factor: 0.5 }, Clip { tensor: 2, factor: 0.0 }], &layout);
+        assert_eq!((values, norms(&[3.0], &layout)), (vec![3.0, 4.0, 3.0, 4.0], vec![0.0, 0.0]));
     }
 }

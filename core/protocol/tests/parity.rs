@@ -74,9 +74,9 @@ fn line(case: u64) -> String {
         .iter()
         .map(|values| Term { weight: random.unit(), clip: [1.0, random.unit()][random.below(2) as usize], values })
         .collect();
-    let outer = Outer { lr: random.unit(), momentum: random.unit() };
+    let (rate, outer) = (random.unit(), Outer { lr: vec![], momentum: random.unit() });
     let (mut momentum, mut base) = (random.values(len), random.values(len));
-    let step = fold(&terms, &mut momentum, outer);
+    let step = fold(&terms, &mut momentum, &outer, rate);
     // As a contributor gets it.
     let step = update::decode(format, &update::encode(format, &step), len as u64).unwrap();
     apply(&mut base, &step);

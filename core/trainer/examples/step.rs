@@ -95,8 +95,8 @@ fn steps(model: ModelSpec, batch: u32, seq: u32, seconds: Duration, device: &Dev
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(b""),
         inner: Inner { lr: 1e-3, warmup: 10, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0, batch, seq },
-        outer: Outer { lr: 0.7, momentum: 0.9 },
-        round: RoundRule { seconds: 10, grace: 5, quorum: 1 },
+        outer: Outer { lr: vec![0.7], momentum: 0.9 },
+        round: RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 },
         update: UpdateFormat::F32,
         reward: Reward { pool: 1 },
     };

@@ -119,8 +119,8 @@ mod tests {
                 batch: 1,
                 seq: 8,
             },
-            outer: Outer { lr: 0.7, momentum: 0.9 },
-            round: RoundRule { seconds: 1, grace: 1, quorum: 1 },
+            outer: Outer { lr: vec![0.7], momentum: 0.9 },
+            round: RoundRule { seconds: 1, grace: 1, quorum: 1, stale: 0.5 },
             update: UpdateFormat::F32,
             reward: Reward { pool: 10 },
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
-use tributary_protocol::fold::{self, Term, apply, f32_from_le, f32_to_le, norm};
+use tributary_protocol::fold::{self, Term, apply, f32_from_le, f32_to_le, norms};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
@@ -90,18 +90,17 @@ impl Host {
         let mut base = f32_from_le(&self.blobs[&plan.base.hash]);
         let zeros = || vec![0.0; base.len()];
         let mut momentum = plan.momentum.map_or_else(zeros, |blob| f32_from_le(&self.blobs[&blob.hash]));
-        let updates: Vec<_> = plan
-            .accepted
-            .iter()
-            .map(|accepted| update::decode(self.spec.update, &self.blobs[&accepted.update.hash], count).unwrap())
-            .collect();
-        let terms: Vec<_> = plan
-            .accepted
-            .iter()
-            .zip(&updates)
-            .map(|(accepted, values)| Term { weight: accepted.weight, clip: accepted.clip, values })
-            .collect();
-        let step = fold::fold(&terms, &mut momentum, plan.outer);
+        let layout = self.spec.model.ranges();
+        let updates = plan.accepted.iter().map(|accepted| {
+            let bytes = &self.blobs[&accepted.update.hash];
+            let mut values = update::decode(self.spec.update, bytes, count).unwrap();
+            fold::clip(&mut values, &accepted.factors(layout.len()), &layout);
+            values
+        });
+        let updates: Vec<_> = updates.collect();
+        let terms = plan.accepted.iter().zip(&updates);
+        let terms: Vec<_> = terms.map(|(a, values)| Term { weight: a.weight, clip: 1.0, values }).collect();
+        let step = fold::fold(&terms, &mut momentum, &plan.outer, plan.rate);
         apply(&mut base, &step);
         let step = update::encode(self.spec.update, &step);
         [step, f32_to_le(&base).into(), f32_to_le(&momentum).into()].map(|bytes| self.put(bytes))
@@ -191,7 +190,7 @@ impl World {
             }
             Output::Fetch { from, update } => {
                 let from = self.index[&from];
-                let ms = self.random.from_to(self.config.net.fetch_ms);
+                let ms = self.random.from_to(self.nodes[from].upload_ms.unwrap_or(self.config.net.fetch_ms));
                 self.later(ms, Event::UpdateFetched { life, from, update });
             }
             Output::Fold(plan) => {
@@ -234,7 +233,8 @@ impl World {
         let fails = self.random.happens(self.config.net.failed_fetches);
         let node = &self.nodes[from];
         let there = node.connection.is_some() && self.host.connections.contains_key(&from) && !fails;
-        let offered = || node.offered.get(&update.hash).filter(|_| there).cloned();
+        let offered = || node.offered.iter().find(|(hash, _)| *hash == update.hash && there);
+        let offered = || offered().map(|(_, bytes)| bytes.clone());
         let bytes = self.host.blobs.get(&update.hash).cloned().or_else(offered);
         let (from, count) = (node.id(), self.host.spec.model.params());
         let result = match bytes {
@@ -242,7 +242,7 @@ impl World {
             Some(bytes) => match update::decode(self.host.spec.update, &bytes, count) {
                 Ok(values) => {
                     self.host.blobs.insert(update.hash, bytes);
-                    Ok(norm(&values))
+                    Ok(norms(&values, &self.host.spec.model.ranges()))
                 }
                 Err(_) => Err(Reason::Malformed),
             },
