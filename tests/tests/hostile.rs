@@ -1,7 +1,5 @@
 //! Frames, blobs and messages from people who mean harm, or whose program is broken.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use tributary_protocol::blob::{chunk_list, verify_chunk, verify_list};
@@ -456,29 +454,6 @@ fn whoever_misbehaves_is_dropped_after_a_bound_and_told_why() {
         desk.hello(&me);
         assert_eq!(desk.machine.peers(), 2, "{words}");
     }
-}
-
-#[test]
-fn an_honest_contributor_that_is_always_too_late_is_not_a_liar() {
-    let [me, other] = <[Identity; 2]>::try_from(people(2)).unwrap();
-    let mut desk = Desk::new(1);
-    [&me, &other].into_iter().for_each(|who| desk.hello(who));
-    let mut on_their_way = VecDeque::new();
-    let mut expected = Vec::new();
-    for round in 0..3 * u64::from(MAX_REFUSALS) {
-        on_their_way.push_back(desk.commit_of(&me, 64));
-        desk.update(&other, 64);
-        desk.now += 15_000;
-        desk.input(Input::Tick);
-        desk.folded();
-        if round >= u64::from(MAX_AGE) {
-            let commit = on_their_way.pop_front().unwrap();
-            desk.commit(&me, &commit);
-            expected.push((commit.round, Verdict::Refused(Reason::Late)));
-        }
-    }
-    assert_eq!(desk.verdicts(&me), expected);
-    assert!(expected.len() > 2 * MAX_REFUSALS as usize && desk.dropped.is_empty());
 }
 
 #[test]

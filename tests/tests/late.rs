@@ -1,8 +1,10 @@
 //! Rounds that wait for nobody: an update that comes late counts for less in the fold that is next, and not at
 //! all once it is three rounds old.
 
-use tributary_protocol::coordinator::{Coordinator, Input, Output};
-use tributary_protocol::limits::MAX_AGE;
+use std::collections::VecDeque;
+
+use tributary_protocol::coordinator::{Coordinator, Input};
+use tributary_protocol::limits::{MAX_AGE, MAX_REFUSALS};
 use tributary_protocol::message::{Commit, Reason, Verdict};
 use tributary_protocol::view;
 use tributary_protocol::{BlobRef, Identity};
@@ -61,7 +63,7 @@ fn a_blob_that_is_on_its_way_when_its_round_folds_comes_with_the_next() {
     desk.fetched(me.id(), late.update);
     assert_eq!(desk.folded().accepted.len(), 1);
     desk.update(&other, 64);
-    assert_eq!(fold(&mut desk), [(1, 32, 32.0 / 96.0), (0, 64, 64.0 / 96.0)]);
+    assert_eq!(fold(&mut desk), [(0, 64, 64.0 / 96.0), (1, 32, 32.0 / 96.0)]);
     assert_eq!(desk.fetches.iter().filter(|(from, _)| *from == me.id()).count(), 1, "fetched once");
 }
 
@@ -146,6 +148,25 @@ fn a_run_can_refuse_whatever_is_late() {
     assert_eq!(refused, [Verdict::Refused(Reason::Late), Verdict::Refused(Reason::Twice)]);
 }
 
+#[test]
+fn an_honest_contributor_that_is_always_too_late_is_not_a_liar() {
+    let (mut desk, me, other) = desk();
+    let mut on_their_way = VecDeque::new();
+    let mut expected = Vec::new();
+    for round in 0..3 * u64::from(MAX_REFUSALS) {
+        on_their_way.push_back(desk.commit_of(&me, 64));
+        desk.update(&other, 64);
+        fold(&mut desk);
+        if round >= u64::from(MAX_AGE) {
+            let commit = on_their_way.pop_front().unwrap();
+            desk.commit(&me, &commit);
+            expected.push((commit.round, Verdict::Refused(Reason::Late)));
+        }
+    }
+    assert_eq!(desk.verdicts(&me), expected);
+    assert!(expected.len() > 2 * MAX_REFUSALS as usize && desk.dropped.is_empty());
+}
+
 /// Five contributors with rounds of 15 s at most, of whom the first one's updates take so many of those.
 fn slow(seed: u64, rounds: f64) -> World {
     let mut world = World::new(Config::calm(seed, 5));
@@ -206,7 +227,7 @@ fn late_updates_survive_a_coordinator_that_dies_and_contributors_that_reconnect(
 }
 
 #[test]
-fn fetches_of_late_updates_are_asked_for_once() {
+fn a_late_update_is_fetched_again_when_its_contributor_is_back() {
     let (mut desk, me, other) = desk();
     let late = desk.commit_of(&me, 64);
     desk.commit(&me, &late);
@@ -215,10 +236,8 @@ fn fetches_of_late_updates_are_asked_for_once() {
     desk.update(&other, 64);
     fold(&mut desk);
     desk.fetches.clear();
-    // It is back in the next round, with what it promised.
+    // It is back in the next round and repeats what it promised.
     desk.hello(&me);
     desk.commit(&me, &late);
-    assert_eq!(desk.fetches, [(me.id(), late.update)]);
-    let fetch = |output: &Output| matches!(output, Output::Fetch { .. });
-    assert!(!std::iter::from_fn(|| desk.machine.poll()).any(|output| fetch(&output)));
+    assert_eq!(desk.fetches, [(me.id(), late.update)], "once");
 }

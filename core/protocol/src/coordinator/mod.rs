@@ -14,6 +14,7 @@ mod incoming;
 mod journal;
 mod links;
 mod plan;
+mod roster;
 mod round;
 mod updates;
 
@@ -24,21 +25,15 @@ use tributary_ledger::Ledger;
 pub use journal::{Event, RestoreError};
 pub use plan::FoldPlan;
 
-use crate::limits::{MAX_ROSTER, VIEW_HISTORY};
+use crate::limits::VIEW_HISTORY;
 use crate::message::{
-    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, Roster, RosterPeer, Status, ToContributor,
-    ToCoordinator, Verdict,
+    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, Status, ToContributor, ToCoordinator, Verdict,
 };
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
 use links::Linking;
 use round::{Folding, Round, Stage};
 use updates::{Fetched, Name, Updates};
-
-/// Milliseconds between rosters while everyone fits into one.
-const ROSTER_EVERY_MS: Millis = 2_000;
-/// The same in a large swarm, where a roster is a sample anyway and costs bytes times peers.
-const LARGE_ROSTER_EVERY_MS: Millis = 15_000;
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -390,32 +385,6 @@ impl Coordinator {
             let to = self.peers.keys().copied().collect();
             self.out.push_back(Output::Send { to, message: Box::new(message) });
         }
-    }
-
-    /// Everyone is told who is here; in a large swarm everyone sees the next stretch of peers.
-    fn send_roster(&mut self, now: Millis) {
-        if self.peers.is_empty() || now < self.roster_at {
-            return;
-        }
-        let fits = self.peers.len() <= MAX_ROSTER;
-        self.roster_at = now + if fits { ROSTER_EVERY_MS } else { LARGE_ROSTER_EVERY_MS };
-        let after = self.roster_cursor.filter(|_| !fits);
-        let lines = self.peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after)).take(MAX_ROSTER);
-        let peers: Vec<_> = lines.map(|(id, peer)| roster_line(*id, peer)).collect();
-        self.roster_cursor = peers.last().filter(|_| peers.len() == MAX_ROSTER).map(|peer| peer.peer);
-        let total = self.peers.len() as u32;
-        self.send_all(ToContributor::Roster(Roster { total, peers }));
-    }
-}
-
-fn roster_line(peer: Id, state: &Peer) -> RosterPeer {
-    let status = state.status.as_ref();
-    RosterPeer {
-        peer,
-        kind: state.kind,
-        tokens: status.map_or(0, |s| s.tokens),
-        tokens_per_s: status.map_or(0.0, |s| s.tokens_per_s),
-        device: status.map_or_else(String::new, |s| s.device.clone()),
     }
 }
 

@@ -59,16 +59,19 @@ pub(super) fn accept(received: &[Received<'_>]) -> Vec<Accepted> {
 }
 
 /// How large each tensor may be. A sparse update says nothing of a tensor that it leaves alone, so the median is
-/// that of the updates that don't.
+/// that of the updates that don't; a tensor that hardly any update changes may be as large as a whole update.
 fn bounds(received: &[Received<'_>]) -> Vec<f64> {
     let tensors = received.first().map_or(0, |update| update.norms.len());
-    let bound = |tensor| {
-        let mut norms: Vec<f64> =
-            received.iter().map(|update| update.norms[tensor]).filter(|norm| *norm > 0.0).collect();
-        norms.sort_by(f64::total_cmp);
-        if norms.len() < FEWEST { f64::INFINITY } else { CLIP_TO_MEDIAN * norms[(norms.len() - 1) / 2] }
-    };
-    (0..tensors).map(bound).collect()
+    let norm = |update: &Received<'_>| update.norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+    let whole = bound(received.iter().map(norm)).unwrap_or(f64::INFINITY);
+    let of = |tensor| bound(received.iter().map(move |update| update.norms[tensor])).unwrap_or(whole);
+    (0..tensors).map(of).collect()
+}
+
+fn bound(norms: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut norms: Vec<f64> = norms.filter(|norm| *norm > 0.0).collect();
+    norms.sort_by(f64::total_cmp);
+    (norms.len() >= FEWEST).then(|| CLIP_TO_MEDIAN * norms[(norms.len() - 1) / 2])
 }
 
 /// The factor on all of an update and those on single tensors. With more than [`MAX_CLIPS`] tensors too large it
@@ -116,9 +119,14 @@ mod tests {
     #[test]
     fn two_updates_have_no_median() {
         assert!(accepted(&[(0, 1, &[1.0]), (0, 1, &[1e9])]).iter().all(|a| a.factors(1).is_empty()));
-        // Nor has a tensor that only two have changed.
-        let sparse = accepted(&[(0, 1, &[1.0, 0.0]), (0, 1, &[1.0, 1.0]), (0, 1, &[1.0, 1e9])]);
-        assert!(sparse.iter().all(|a| a.factors(2).is_empty()), "{sparse:?}");
+    }
+
+    #[test]
+    fn a_tensor_that_hardly_any_update_changes_is_bounded_by_whole_updates() {
+        let sparse = accepted(&[(0, 1, &[3.0, 0.0]), (0, 1, &[3.0, 4.0]), (0, 1, &[3.0, 60.0])]);
+        // The median of the whole norms is 5.
+        let clips: Vec<_> = sparse.iter().flat_map(|a| a.factors(2)).collect();
+        assert_eq!(clips, [Clip { tensor: 1, factor: 0.25 }]);
     }
 
     #[test]
