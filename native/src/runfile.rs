@@ -72,8 +72,25 @@ struct InnerFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct OuterFile {
-    lr: Option<f32>,
+    lr: Option<Rates>,
     momentum: Option<f32>,
+}
+
+/// One learning rate, or those for 1, 2, 4, 8, … contributors.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Rates {
+    One(f32),
+    By(Vec<f32>),
+}
+
+impl From<Rates> for Vec<f32> {
+    fn from(rates: Rates) -> Self {
+        match rates {
+            Rates::One(rate) => vec![rate],
+            Rates::By(rates) => rates,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,6 +99,7 @@ struct RoundFile {
     seconds: Option<u32>,
     grace: Option<u32>,
     quorum: Option<u32>,
+    stale: Option<f32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,11 +171,15 @@ impl RunFile {
                 seq: inner.seq.unwrap_or(model.context.min(256)),
             },
             // DiLoCo's (arXiv 2311.08105, section 3.1).
-            outer: Outer { lr: self.outer.lr.unwrap_or(0.7), momentum: self.outer.momentum.unwrap_or(0.9) },
+            outer: Outer {
+                lr: self.outer.lr.map_or_else(|| vec![0.7], Vec::from),
+                momentum: self.outer.momentum.unwrap_or(0.9),
+            },
             round: RoundRule {
                 seconds: self.round.seconds.unwrap_or(60),
                 grace: self.round.grace.unwrap_or(20),
                 quorum: self.round.quorum.unwrap_or(1),
+                stale: self.round.stale.unwrap_or(0.5),
             },
             update: self.update.unwrap_or(UpdateFormat::F32),
             reward: Reward { pool: self.reward.pool.unwrap_or(1_000_000) },
@@ -242,6 +264,16 @@ mod tests {
         let spec = load_text(&format!("{data}[model]\npreset = \"tiny\"\ncontext = 64\n[inner]\nlr = 0.5")).unwrap();
         assert_eq!((spec.model.context, spec.inner.seq, spec.inner.lr), (64, 64, 0.5));
         assert_ne!(spec.id(), tiny.id());
+    }
+
+    #[test]
+    fn the_outer_rate_is_a_number_or_one_by_contributors() {
+        let rates = |lr: &str| {
+            load_text(&format!("data = \"data/manifest.json\"\n[outer]\nlr = {lr}")).map(|spec| spec.outer.lr)
+        };
+        assert_eq!((rates("0.4"), rates("[0.4, 0.6]")), (Ok(vec![0.4]), Ok(vec![0.4, 0.6])));
+        assert!(rates("[]").unwrap_err().contains("outer.lr has 0 rates, must have 1 to 12"));
+        assert!(rates("[0.4, 99]").unwrap_err().contains("outer.lr is 99, must be from"));
     }
 
     #[test]

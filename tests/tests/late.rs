@@ -1,5 +1,6 @@
 //! Rounds that wait for nobody: an update that comes late counts for less in the fold that is next, and not at
 //! all once it is three rounds old.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 
@@ -75,7 +76,9 @@ fn late_updates_keep_nobody_waiting_and_never_make_a_round_fold_twice() {
     desk.update(&other, 64);
     fold(&mut desk);
     // Both have sent what is of this round; what is late is still on its way.
-    [&me, &other].into_iter().for_each(|who| drop(desk.update(who, 64)));
+    for who in [&me, &other] {
+        desk.update(who, 64);
+    }
     desk.now = desk.open().deadline_ms;
     desk.input(Input::Tick);
     assert_eq!(desk.folded().accepted.len(), 2, "closed at the deadline");

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output as Want};
+use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Id, Millis, fold, update};
@@ -276,16 +277,18 @@ impl Driver {
     fn fetch(&mut self, from: Id, update: BlobRef) {
         let (handle, decoding) = (self.parts.handle.clone(), self.decoding.clone());
         let spec = self.parts.machine.spec();
-        let (format, params) = (spec.update, spec.model.params());
-        // After this the round is over in any case.
-        let limit = Duration::from_secs(u64::from(spec.round.seconds) + u64::from(spec.round.grace));
+        let (format, params, layout) = (spec.update, spec.model.params(), spec.model.ranges());
+        // After this it is too late in any case, if no round is void.
+        let round = u64::from(spec.round.seconds) + u64::from(spec.round.grace);
+        let limit = Duration::from_secs(round * (1 + u64::from(MAX_AGE)));
         self.work.spawn(async move {
             let fetched = tokio::time::timeout(limit, handle.fetch(from, update)).await;
             let result = match fetched {
                 Ok(Ok(bytes)) => {
                     let _permit = decoding.acquire_owned().await;
-                    let norm = move || update::decode(format, &bytes, params).map(|values| fold::norm(&values));
-                    tokio::task::spawn_blocking(norm).await?.map_err(|_| Reason::Malformed)
+                    let norms =
+                        move || update::decode(format, &bytes, params).map(|values| fold::norms(&values, &layout));
+                    tokio::task::spawn_blocking(norms).await?.map_err(|_| Reason::Malformed)
                 }
                 // Without a disk there is no next round either.
                 Ok(Err(error @ FetchError::Store(_))) => anyhow::bail!("an update of {from} came, but {error}"),

@@ -22,14 +22,18 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
         Some(blob) => fold::f32_from_le(&need(store, blob, "outer momentum")?),
         None => vec![0.0; base.len()],
     };
+    let layout = spec.model.ranges();
     let mut updates = Vec::with_capacity(plan.accepted.len());
     for accepted in &plan.accepted {
-        let failed = |why| Input::FoldFailed { round, peer: accepted.peer, why };
+        let failed = |why| Input::FoldFailed { round, peer: accepted.peer, age: accepted.age, why };
         let Some(bytes) = store.get(&accepted.update).map_err(|e| unreadable(&accepted.update, &e))? else {
             return Ok(failed(Reason::Unavailable));
         };
         match update::decode(spec.update, &bytes, params) {
-            Ok(values) => updates.push(values),
+            Ok(mut values) => {
+                fold::clip(&mut values, &accepted.factors(layout.len()), &layout);
+                updates.push(values);
+            }
             Err(_) => return Ok(failed(Reason::Malformed)),
         }
     }
@@ -37,18 +41,18 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
         .accepted
         .iter()
         .zip(&updates)
-        .map(|(accepted, values)| Term { weight: accepted.weight, clip: accepted.clip, values })
+        .map(|(accepted, values)| Term { weight: accepted.weight, clip: 1.0, values })
         .collect();
-    let step = fold::fold(&terms, &mut momentum, plan.outer);
+    let step = fold::fold(&terms, &mut momentum, &plan.outer, plan.rate);
     fold::apply(&mut base, &step);
     if ![&step, &base, &momentum].iter().all(|values| values.iter().all(|value| value.is_finite())) {
         // Finite updates overflowed in the sum: the largest of them goes, and the round folds again.
-        let size = |term: &Term<'_>| fold::norm(term.values) * f64::from(term.clip);
+        let size = |term: &Term<'_>| fold::norm(term.values);
         let largest = plan.accepted.iter().zip(&terms).max_by(|(_, a), (_, b)| size(a).total_cmp(&size(b)));
         let Some((accepted, _)) = largest else {
             anyhow::bail!("the weights overflow by the outer momentum alone; begin anew with a smaller outer.lr");
         };
-        return Ok(Input::FoldFailed { round, peer: accepted.peer, why: Reason::Malformed });
+        return Ok(Input::FoldFailed { round, peer: accepted.peer, age: accepted.age, why: Reason::Norm });
     }
     Ok(Input::Folded {
         round,
