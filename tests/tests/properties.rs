@@ -60,9 +60,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_network_forks_the_weights_or_the_ledger(seed: u64, nodes in 1usize..8, net in net(), withholds in prop_oneof![Just(0u32), 1u32..200]) {
+    fn no_network_forks_the_weights_or_the_ledger(seed: u64, nodes in 1usize..8, slow_ms in 0u64..60_000, net in net(), withholds in prop_oneof![Just(0u32), 1u32..200]) {
         let mut world = World::new(Config { net, withholds, ..Config::calm(seed, nodes) });
-        world.run_rounds(4);
+        // Alone it would never have its update there in time.
+        if nodes > 1 {
+            world.upload_takes(0, (slow_ms, slow_ms + 5_000));
+        }
+        world.run_rounds(6);
+        world.upload_takes(0, Net::calm().fetch_ms);
         // Then the weather clears, and everybody finds back.
         *world.net() = Net::calm();
         world.run_for(90_000);
