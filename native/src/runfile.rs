@@ -78,9 +78,26 @@ struct InnerFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct OuterFile {
-    lr: Option<f32>,
+    lr: Option<Rates>,
     momentum: Option<f32>,
     average: Option<Average>,
+}
+
+/// One learning rate, or those for 1, 2, 4, 8, … contributors.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Rates {
+    One(f32),
+    By(Vec<f32>),
+}
+
+impl From<Rates> for Vec<f32> {
+    fn from(rates: Rates) -> Self {
+        match rates {
+            Rates::One(rate) => vec![rate],
+            Rates::By(rates) => rates,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,6 +106,7 @@ struct RoundFile {
     seconds: Option<u32>,
     grace: Option<u32>,
     quorum: Option<u32>,
+    stale: Option<f32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,7 +180,7 @@ impl RunFile {
             },
             // DiLoCo's (arXiv 2311.08105, section 3.1).
             outer: Outer {
-                lr: self.outer.lr.unwrap_or(0.7),
+                lr: self.outer.lr.map_or_else(|| vec![0.7], Vec::from),
                 momentum: self.outer.momentum.unwrap_or(0.9),
                 average: self.outer.average.unwrap_or(Average::All),
             },
@@ -170,6 +188,7 @@ impl RunFile {
                 seconds: self.round.seconds.unwrap_or(60),
                 grace: self.round.grace.unwrap_or(20),
                 quorum: self.round.quorum.unwrap_or(1),
+                stale: self.round.stale.unwrap_or(0.5),
             },
             update: self.update.unwrap_or(UpdateFormat::F32),
             first: self.first.unwrap_or(UpdateFormat::F32),
@@ -264,6 +283,16 @@ mod tests {
         assert_eq!(spec.update, UpdateFormat::Coded(Coding { keep: 64, bits: 2 }));
         assert_eq!((spec.first, spec.step, spec.feedback), (UpdateFormat::F32, UpdateFormat::F32, 0.9));
         assert_eq!(spec.outer.average, Average::Senders);
+    }
+
+    #[test]
+    fn the_outer_rate_is_a_number_or_one_by_contributors() {
+        let rates = |lr: &str| {
+            load_text(&format!("data = \"data/manifest.json\"\n[outer]\nlr = {lr}")).map(|spec| spec.outer.lr)
+        };
+        assert_eq!((rates("0.4"), rates("[0.4, 0.6]")), (Ok(vec![0.4]), Ok(vec![0.4, 0.6])));
+        assert!(rates("[]").unwrap_err().contains("outer.lr has 0 rates, must have 1 to 12"));
+        assert!(rates("[0.4, 99]").unwrap_err().contains("outer.lr is 99, must be from"));
     }
 
     #[test]

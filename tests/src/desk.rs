@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output};
-use tributary_protocol::fold::norm;
 use tributary_protocol::message::{
-    Commit, Hello, PeerKind, Reason, Refusal, RoundManifest, ToContributor, ToCoordinator,
+    Commit, Hello, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Verdict,
 };
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed, update};
@@ -33,13 +32,13 @@ pub struct Desk {
     pub plan: Option<FoldPlan>,
     /// Virtual time; the test moves it.
     pub now: Millis,
-    norms: BTreeMap<Hash, f64>,
+    norms: BTreeMap<Hash, Vec<f64>>,
 }
 
 impl Desk {
     /// A coordinator of a run with 10 s rounds, 5 s grace and this quorum.
     pub fn new(quorum: u32) -> Self {
-        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum });
+        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum, stale: 0.5 });
         let identity = Identity::from_secret([9; 32]);
         let journal = vec![Event::Genesis { run: run.spec.id(), base: BlobRef::of(&run.weights) }];
         let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone()).unwrap();
@@ -103,9 +102,9 @@ impl Desk {
         let mut random = Random::new(u64::from_le_bytes(from.id().0[..8].try_into().unwrap()) ^ open.round);
         let values: Vec<f32> =
             (0..self.run.spec.model.params()).map(|_| random.below(1000) as f32 / 1e4 - 0.05).collect();
-        let bytes = update::encode(&update::compress(&values, self.run.spec.update));
-        let blob = BlobRef::of(&bytes);
-        self.norms.insert(blob.hash, norm(&values));
+        let update = update::compress(&values, self.run.spec.update);
+        let blob = BlobRef::of(&update::encode(&update));
+        self.norms.insert(blob.hash, update.norms(&self.run.spec.model.ranges()));
         let (run, round, base) = (open.run, open.round, open.base);
         Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5 }
     }
@@ -117,14 +116,31 @@ impl Desk {
 
     /// Ends a fetch well.
     pub fn fetched(&mut self, from: Id, update: BlobRef) {
-        let result = Ok(self.norms[&update.hash]);
+        let result = Ok(self.norms[&update.hash].clone());
         self.input(Input::Fetched { from, update: update.hash, result });
     }
 
-    /// Verdicts sent to somebody, oldest first.
-    pub fn verdicts(&self, of: &Identity) -> Vec<Option<Reason>> {
+    /// Somebody's update of the open round comes, commit and blob.
+    pub fn update(&mut self, from: &Identity, tokens: u64) -> Commit {
+        let commit = self.commit_of(from, tokens);
+        self.commit(from, &commit);
+        self.fetched(from.id(), commit.update);
+        commit
+    }
+
+    /// The fold that it wants done ends well, with blobs of no content.
+    pub fn folded(&mut self) -> FoldPlan {
+        let plan = self.plan.take().expect("a fold is wanted");
+        let name = |what: &str| Hash::of(format!("{what} {}", plan.round).as_bytes());
+        let [step, next, momentum] = ["step", "next", "momentum"].map(|what| BlobRef { hash: name(what), bytes: 2160 });
+        self.input(Input::Folded { round: plan.round, step, next, momentum });
+        plan
+    }
+
+    /// Verdicts sent to somebody, oldest first, each with the round whose update it is about.
+    pub fn verdicts(&self, of: &Identity) -> Vec<(u64, Verdict)> {
         let verdict = |(to, message): &(Id, ToContributor)| match message {
-            ToContributor::Verdict { refused, .. } if *to == of.id() => Some(*refused),
+            ToContributor::Verdict { round, verdict } if *to == of.id() => Some((*round, *verdict)),
             _ => None,
         };
         self.sent.iter().filter_map(verdict).collect()

@@ -64,7 +64,7 @@ pub fn tiny_run(round: RoundRule) -> Run {
         tokenizer: Tokenizer::Bytes,
         data: BlobRef::of(&data),
         inner,
-        outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
+        outer: Outer { lr: vec![0.5, 0.7], momentum: 0.9, average: Average::All },
         round,
         update: UpdateFormat::F32,
         first: UpdateFormat::F32,

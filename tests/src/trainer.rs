@@ -32,6 +32,8 @@ pub struct SimTrainer {
     pace: Pace,
     own: usize,
     withholds: u32,
+    /// How much larger than they should be its steps are, where they don't count themselves.
+    pub(crate) loudness: f32,
     random: Random,
     open: Option<Open>,
     state: Option<State>,
@@ -61,7 +63,18 @@ impl SimTrainer {
     /// A trainer whose steps show in coordinate `own` and that withholds `withholds` in a thousand
     /// updates.
     pub fn new(pace: Pace, own: usize, withholds: u32, random: Random) -> Self {
-        Self { pace, own, withholds, random, open: None, state: None, training: None, steps: 0, trained: 0 }
+        Self {
+            pace,
+            own,
+            withholds,
+            loudness: 1.0,
+            random,
+            open: None,
+            state: None,
+            training: None,
+            steps: 0,
+            trained: 0,
+        }
     }
 
     /// Steps done in its life.
@@ -188,7 +201,7 @@ impl SimTrainer {
         let half = state.local.len() / 2;
         for _ in 0..8 {
             let at = half + random.below(half as u64) as usize;
-            state.local[at] += steps as f32 * (random.below(255) as f32 - 127.0) / 4096.0;
+            state.local[at] += steps as f32 * (random.below(255) as f32 - 127.0) / 4096.0 * self.loudness;
         }
     }
 }

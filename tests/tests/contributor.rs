@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tributary_protocol::contributor::{Config, Contributor, Input, Output, PeerTraffic, Traffic};
 use tributary_protocol::job::{Backend, DeviceChoice, DeviceInfo, Job, Report};
 use tributary_protocol::message::{
-    Accepted, FoldManifest, Open, PeerKind, Refusal, Roster, RosterPeer, RoundManifest, ToContributor, ToCoordinator,
-    Welcome,
+    self, Accepted, FoldManifest, Open, PeerKind, Reason, Refusal, Roster, RosterPeer, RoundManifest, ToContributor,
+    ToCoordinator, Welcome,
 };
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::view::{Link, PathView, Phase, Verdict};
@@ -34,7 +34,7 @@ impl Bench {
             links: true,
             jitter: 7,
         });
-        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1 });
+        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 });
         Self { machine, coordinator, run, now: 5_000, asked: Vec::new() }
     }
 
@@ -84,16 +84,26 @@ impl Bench {
         }))
     }
 
+    /// A fold of somebody else's update.
     fn folded(&self, round: u64, base: Hash, next: BlobRef) -> ToContributor {
-        let accepted = vec![Accepted {
-            peer: Identity::from_secret([2; 32]).id(),
+        self.folded_with(round, base, next, None)
+    }
+
+    /// The same with an update of this contributor's that comes so late.
+    fn folded_with(&self, round: u64, base: Hash, next: BlobRef, mine: Option<u8>) -> ToContributor {
+        let accepted = |peer: u8, age| Accepted {
+            peer: Identity::from_secret([peer; 32]).id(),
             update: BlobRef::of(b"update"),
+            age,
             tokens: 1,
-            weight: 1.0,
+            weight: 0.5,
             clip: 1.0,
-        }];
+            clips: Vec::new(),
+        };
+        let accepted = [accepted(2, 0)].into_iter().chain(mine.map(|age| accepted(1, age))).collect();
         let run = self.run.spec.id();
-        let manifest = FoldManifest { run, round, base, accepted, step: BlobRef::of(b"step"), next, pool: 5 };
+        let manifest =
+            FoldManifest { run, round, base, accepted, rate: 0.7, step: BlobRef::of(b"step"), next, pool: 5 };
         ToContributor::Folded(Signed::new(&self.coordinator, &manifest))
     }
 
@@ -278,21 +288,98 @@ fn a_coordinator_that_is_away_does_not_stop_training() {
 }
 
 #[test]
-fn a_missed_fold_is_judged_by_what_was_paid() {
+fn a_promise_whose_fold_was_missed_is_repeated_and_judged_by_the_coordinator() {
+    let check = |verdict: message::Verdict, credits: u64, expected: Verdict| {
+        let mut bench = Bench::training();
+        bench.cut();
+        bench.input(Input::Disconnected { why: "reset".to_owned() });
+        let reconnect = |bench: &mut Bench, round: u64| {
+            bench.input(Input::Connected);
+            let ToContributor::Welcome(mut welcome) = bench.welcome(round, false) else { panic!("no welcome") };
+            (welcome.base, welcome.credits) = (other(bench, b"later"), credits);
+            bench.input(Input::Message(ToContributor::Welcome(welcome)));
+        };
+        reconnect(&mut bench, 1);
+        assert_eq!(bench.commits(), 1, "it may still count: {:?}", bench.asked);
+        bench.input(Input::Message(ToContributor::Verdict { round: 0, verdict }));
+        let view = bench.machine.snapshot(bench.now);
+        assert_eq!((view.credits, &view.rounds[0].verdict), (credits, &expected));
+        // What is judged isn't said again.
+        bench.input(Input::Disconnected { why: "reset".to_owned() });
+        reconnect(&mut bench, 2);
+        assert_eq!(bench.commits(), usize::from(verdict == message::Verdict::Received), "{:?}", bench.asked);
+    };
+    check(message::Verdict::Folded { credits: 7 }, 7, Verdict::Credited { credits: 7 });
+    check(message::Verdict::Refused(Reason::Norm), 0, Verdict::Refused { why: Reason::Norm.to_string() });
+    check(message::Verdict::Received, 0, Verdict::Accepted);
+}
+
+#[test]
+fn what_was_sent_before_a_long_absence_is_judged_by_what_was_paid() {
     let check = |credits: u64, expected: Verdict| {
         let mut bench = Bench::training();
         bench.cut();
         bench.input(Input::Disconnected { why: "reset".to_owned() });
         bench.input(Input::Connected);
-        let ToContributor::Welcome(mut welcome) = bench.welcome(1, false) else { panic!("no welcome") };
-        (welcome.base, welcome.credits) = (other(&bench, b"round 1"), credits);
+        let ToContributor::Welcome(mut welcome) = bench.welcome(3, false) else { panic!("no welcome") };
+        (welcome.base, welcome.credits) = (other(&bench, b"round 3"), credits);
         bench.input(Input::Message(ToContributor::Welcome(welcome)));
-        assert_eq!(bench.commits(), 0, "the round is over");
+        assert_eq!(bench.commits(), 0, "three rounds late counts for nothing");
         let view = bench.machine.snapshot(bench.now);
         assert_eq!((view.credits, &view.rounds[0].verdict), (credits, &expected));
     };
     check(7, Verdict::Credited { credits: 7 });
-    check(0, Verdict::Refused { why: "the round folded without it".to_owned() });
+    check(0, Verdict::Refused { why: Reason::Late.to_string() });
+}
+
+#[test]
+fn a_promise_outlives_folds_without_it_and_ends_with_the_one_that_takes_it() {
+    let mut bench = Bench::training();
+    bench.cut();
+    let [one, two] = [b"round 1", b"round 2"].map(|name| other(&bench, name));
+    let base = bench.base().hash;
+    let fold = bench.folded(0, base, one);
+    bench.input(Input::Message(fold));
+    assert_eq!(bench.machine.snapshot(bench.now).rounds[0].verdict, Verdict::Sent, "it may come with the next");
+    let fold = bench.folded_with(1, one.hash, two, Some(1));
+    bench.input(Input::Message(fold));
+    let view = bench.machine.snapshot(bench.now);
+    let row = view.rounds.iter().find(|row| row.round == 0).unwrap();
+    assert!(matches!(row.verdict, Verdict::Credited { credits: 1.. }), "{row:?}");
+}
+
+#[test]
+fn an_update_that_is_cut_while_its_round_folds_is_promised_all_the_same() {
+    let mut bench = Bench::training();
+    bench.now += 10_000;
+    bench.input(Input::Tick);
+    let (base, next) = (bench.base().hash, other(&bench, b"round 1"));
+    let fold = bench.folded(0, base, next);
+    bench.input(Input::Message(fold));
+    let update = Bytes::from_static(b"the update");
+    let report = Report::Update { round: 0, base, update, tokens: 64, loss_first: 3.0, loss_last: 2.0 };
+    bench.input(Input::Report(report.clone()));
+    assert_eq!(bench.commits(), 1, "{:?}", bench.asked);
+    bench.input(Input::Report(report));
+    assert_eq!(bench.commits(), 0, "once: {:?}", bench.asked);
+}
+
+#[test]
+fn whoever_finishes_waits_for_what_was_sent_and_begins_nothing_new() {
+    let mut bench = Bench::training();
+    bench.cut().input(Input::Finish);
+    let next = other(&bench, b"round 1");
+    let base = bench.base().hash;
+    let fold = bench.folded(0, base, next);
+    bench.input(Input::Message(fold));
+    let open = bench.open(1, next.hash);
+    bench.input(Input::Message(ToContributor::Open(open)));
+    bench.input(Input::Report(Report::Based { round: 1, hash: next.hash }));
+    assert!(!bench.has_job(|job| matches!(job, Job::Train { .. })), "{:?}", bench.asked);
+    assert_eq!(bench.machine.snapshot(bench.now).phase, Phase::Finishing);
+    let verdict = message::Verdict::Refused(Reason::Unavailable);
+    bench.input(Input::Message(ToContributor::Verdict { round: 0, verdict }));
+    assert_eq!(bench.machine.snapshot(bench.now).phase, Phase::Idle);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Bench {
         .unwrap();
         tokio::spawn(driver);
         control.start();
-        let run = tiny_run(RoundRule { seconds: 60, grace: 5, quorum: 1 });
+        let run = tiny_run(RoundRule { seconds: 60, grace: 5, quorum: 1, stale: 0.5 });
         let mut bench = Self {
             coordinator,
             address,

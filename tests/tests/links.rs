@@ -18,7 +18,7 @@ use tributary_tests::desk::{Desk, hello, people};
 use tributary_tests::world::{Config, Net, World};
 
 /// Rounds for tests that wait for many minutes: few, since a round is work.
-const LONG: RoundRule = RoundRule { seconds: 60, grace: 5, quorum: 1 };
+const LONG: RoundRule = RoundRule { seconds: 60, grace: 5, quorum: 1, stale: 0.5 };
 
 type Graph = BTreeMap<Id, BTreeSet<Id>>;
 

@@ -80,15 +80,17 @@ fn has_residual(step: UpdateFormat) -> bool {
 
 /// Folds the accepted updates into the outer state and returns the step to add to the base.
 ///
-/// With g = Σ weight·clip·value, m ← μ·m + g and raw = residual − lr·(g + μ·m): SGD with Nesterov momentum
+/// With g = Σ weight·clip·value, m ← μ·m + g and raw = residual − rate·(g + μ·m): SGD with Nesterov momentum
 /// as in Sutskever et al. 2013 in the form PyTorch documents, on the pseudo-gradient of DiLoCo
 /// (arXiv 2311.08105). The step is raw as far as its format can say it, and the residual what is left.
+/// The learning rate is the manifest's.
 /// The layout's ranges are the tensors', ascend without gaps and end with the model; every update is as long.
 pub fn fold(
     terms: &[Term<'_>],
     layout: &[Range<usize>],
     state: &mut OuterState,
     outer: &Outer,
+    rate: f32,
     step: UpdateFormat,
 ) -> Update {
     let count = layout.last().map_or(0, |last| last.end);
@@ -117,7 +119,7 @@ pub fn fold(
             }
         }
         for (raw, g) in raw.iter_mut().zip(g) {
-            *raw -= outer.lr * *g;
+            *raw -= rate * *g;
         }
     }
     if !has_residual(step) {
@@ -221,17 +223,17 @@ mod tests {
 
     #[test]
     fn the_step_is_nesterovs() {
-        let outer = Outer { lr: 0.5, momentum: 0.5, average: Average::All };
+        let outer = Outer { lr: vec![], momentum: 0.5, average: Average::All };
         let mut state = OuterState::default();
         let (a, b) = (dense(&[4.0, 0.0]), dense(&[0.0, 8.0]));
         let clips = [Clip { tensor: 1, factor: 0.5 }];
         let terms = [Term { weight: 0.25, clips: &[], update: &a }, Term { weight: 0.75, clips: &clips, update: &b }];
         let layout = [0..1, 1..2];
         // g = (1, 3), m = g, step = -0.5 (g + 0.5 m) = -0.75 g
-        assert_eq!(fold(&terms, &layout, &mut state, &outer, UpdateFormat::F32), dense(&[-0.75, -2.25]));
+        assert_eq!(fold(&terms, &layout, &mut state, &outer, 0.5, UpdateFormat::F32), dense(&[-0.75, -2.25]));
         assert_eq!((&state.momentum[..], &state.residual[..]), (&[1.0, 3.0][..], &[][..]));
         // g = 0, m = 0.5 m, step = -0.5 * 0.5 m
-        let step = fold(&[], &layout, &mut state, &outer, UpdateFormat::F32);
+        let step = fold(&[], &layout, &mut state, &outer, 0.5, UpdateFormat::F32);
         assert_eq!(step, dense(&[-0.125, -0.375]));
         let mut base = vec![1.0, 1.0];
         apply(&mut base, &step);
@@ -242,16 +244,16 @@ mod tests {
 
     #[test]
     fn what_a_step_leaves_out_comes_later() {
-        let outer = Outer { lr: 1.0, momentum: 0.0, average: Average::All };
+        let outer = Outer { lr: vec![], momentum: 0.0, average: Average::All };
         let one = UpdateFormat::Coded(Coding { keep: 1, bits: 1 });
         let (mut state, update) = (OuterState::default(), dense(&[-4.0, -2.0]));
         let terms = [Term { weight: 1.0, clips: &[], update: &update }];
-        let step = fold(&terms, &[0..1, 1..2], &mut state, &outer, one);
+        let step = fold(&terms, &[0..1, 1..2], &mut state, &outer, 1.0, one);
         assert_eq!((step.values(), &state.residual[..]), (vec![4.0, 0.0], &[0.0, 2.0][..]));
         let bytes = state.to_bytes();
         assert_eq!(OuterState::from_bytes(&bytes, 2, &outer, one), Some(state.clone()));
         assert_eq!(OuterState::from_bytes(&bytes, 2, &outer, UpdateFormat::F32), None);
-        let step = fold(&[], &[0..1, 1..2], &mut state, &outer, one);
+        let step = fold(&[], &[0..1, 1..2], &mut state, &outer, 1.0, one);
         assert_eq!((step.values(), &state.residual[..]), (vec![0.0, 2.0], &[0.0, 0.0][..]));
     }
 
@@ -263,8 +265,8 @@ mod tests {
         let term = |(update, weight)| Term { weight, clips: &[], update };
         let terms: Vec<_> = updates.iter().zip(weights).map(term).collect();
         for (average, expected) in [(Average::All, [3.0, 2.5]), (Average::Senders, [4.0, 10.0 / 3.0])] {
-            let outer = Outer { lr: 1.0, momentum: 0.0, average };
-            let step = fold(&terms, &[0..1, 1..2], &mut OuterState::default(), &outer, UpdateFormat::F32);
+            let outer = Outer { lr: vec![], momentum: 0.0, average };
+            let step = fold(&terms, &[0..1, 1..2], &mut OuterState::default(), &outer, 1.0, UpdateFormat::F32);
             assert_eq!(step.values(), expected.map(|value: f32| -value));
         }
     }

@@ -1,11 +1,19 @@
 //! Every bound of the protocol, with its unit and its reason.
 
-/// Bytes of one control frame. A fold manifest names at most [`MAX_CONTRIBUTORS`] contributors at
-/// about 84 bytes each, which is the largest thing a control stream carries.
+/// Bytes of one control frame. A fold manifest names at most [`MAX_CONTRIBUTORS`] updates at 84 bytes and
+/// [`MAX_CLIPS`] times 6 each, which is the largest thing a control stream carries.
 pub const MAX_CONTROL_FRAME: usize = 256 * 1024;
 
-/// Contributors that one round can accept: what fits a control frame with room to spare.
+/// Contributors that one run serves, and updates that one round folds: what fits a control frame.
 pub const MAX_CONTRIBUTORS: usize = 2048;
+
+/// Rounds after its own in which an update still counts. A link that takes longer than two rounds for an
+/// update makes them faster than it can send them.
+pub const MAX_AGE: u8 = 2;
+
+/// Tensors of one update that a fold manifest clips one by one, beyond which it clips the update as a whole: as
+/// many as fit a control frame at [`MAX_CONTRIBUTORS`].
+pub const MAX_CLIPS: usize = 6;
 
 /// Bytes of one blob: the f32 weights of the largest preset (about 50M parameters, 200 MB) with
 /// room for a model twice that size, and within what a 32-bit wasm memory can hold twice.

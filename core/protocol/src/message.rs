@@ -4,10 +4,13 @@
 //! blobs. Refuses frames over [`MAX_CONTROL_FRAME`], frames with a tail, and texts over
 //! [`MAX_TEXT`](crate::limits::MAX_TEXT).
 
+mod manifest;
+
+pub use manifest::{Accepted, FoldManifest, RoundManifest};
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::fold::Clip;
-use crate::limits::{MAX_CONTRIBUTORS, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
+use crate::limits::{MAX_AGE, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, PROTOCOL_VERSION, Signed};
@@ -19,7 +22,8 @@ pub enum ToCoordinator {
     Hello(Hello),
     /// How it goes, for the others to see; at most one every [`STATUS_EVERY_MS`].
     Status(Status),
-    /// The hash of this round's update. The coordinator then fetches that blob from the sender.
+    /// The hash of a round's update. The coordinator then fetches that blob from the sender. Said again on a
+    /// new connection, until there is a verdict.
     Commit(Signed<Commit>),
     /// Nothing will come from the sender for this round: no need to wait.
     Pass {
@@ -107,8 +111,8 @@ pub enum ToContributor {
     Verdict {
         /// The commit's round.
         round: u64,
-        /// `None`: accepted.
-        refused: Option<Reason>,
+        /// The verdict.
+        verdict: Verdict,
     },
     /// A round is folded: here is the new base.
     Folded(Signed<FoldManifest>),
@@ -119,6 +123,20 @@ pub enum ToContributor {
     /// With whom to link, in place of whom was named before: see [`crate::links`]. At most
     /// [`MAX_LINKS`]. They are told the same of the receiver; of two the one with the smaller id dials.
     Links(Vec<Id>),
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Its update is here; the next fold takes it.
+    Received,
+    /// A fold that the sender may have missed has taken it.
+    Folded {
+        /// What it earned.
+        credits: u64,
+    },
+    /// It doesn't count.
+    Refused(Reason),
 }
 
 /// Everything a contributor needs to begin.
@@ -146,84 +164,6 @@ pub struct Open {
     pub manifest: Signed<RoundManifest>,
     /// Milliseconds to the deadline.
     pub remaining_ms: u64,
-}
-
-/// What a round is about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundManifest {
-    /// The run.
-    pub run: Hash,
-    /// The round, from 0, counting folded rounds. A round in which too few updates came is opened
-    /// again under its number, with a new seed and deadline.
-    pub round: u64,
-    /// The state to train from.
-    pub base: Hash,
-    /// Names everyone's data through [`crate::assign::Assignment`].
-    pub seed: Hash,
-    /// The deadline in milliseconds on the coordinator's clock since 1970.
-    pub deadline_ms: u64,
-    /// Credits that the round shares out.
-    pub pool: u64,
-}
-
-impl Signable for RoundManifest {
-    const CONTEXT: &'static str = "tributary round v1";
-}
-
-/// What a round became. From this and the blobs it names anyone can recompute the new base, and
-/// from it alone what each contributor earned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FoldManifest {
-    /// The run.
-    pub run: Hash,
-    /// The round that folded.
-    pub round: u64,
-    /// The state before.
-    pub base: Hash,
-    /// Accepted updates, in the order of the fold; never empty.
-    pub accepted: Vec<Accepted>,
-    /// What to add to the base.
-    pub step: BlobRef,
-    /// The state after, which is also the snapshot blob.
-    pub next: BlobRef,
-    /// Credits shared out by accepted tokens.
-    pub pool: u64,
-}
-
-impl Signable for FoldManifest {
-    const CONTEXT: &'static str = "tributary fold v1";
-}
-
-impl FoldManifest {
-    /// What each accepted contributor earned: a pure function of the manifest.
-    pub fn shares(&self) -> Vec<tributary_ledger::Share> {
-        let work: Vec<_> = self.accepted.iter().map(|a| (a.peer.0, a.tokens)).collect();
-        tributary_ledger::split(self.pool, &work)
-    }
-}
-
-/// One accepted update.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Accepted {
-    /// Whose.
-    pub peer: Id,
-    /// The update.
-    pub update: BlobRef,
-    /// Its tokens.
-    pub tokens: u64,
-    /// Its share of the mean.
-    pub weight: f32,
-    /// The factor on its norm.
-    pub clip: f32,
-}
-
-impl Accepted {
-    /// Its factor as the fold wants it, for a model of so many tensors.
-    pub fn clips(&self, tensors: usize) -> Vec<Clip> {
-        // A model has at most 256 layers of nine tensors.
-        let clip = |tensor| Clip { tensor: tensor as u16, factor: self.clip };
-        (0..tensors).filter(|_| self.clip != 1.0).map(clip).collect()
-    }
 }
 
 /// The loss of a state on held-out text, as the coordinator measured it.
@@ -305,14 +245,14 @@ pub enum Reason {
     /// Signature, run or form.
     #[error("the commit was not validly signed for this run")]
     Forged,
-    /// For another round than the open one.
-    #[error("the commit is for another round")]
+    /// For a round that isn't open yet.
+    #[error("the commit is for another round than those that count")]
     WrongRound,
     /// Trained from other weights.
     #[error("the update was trained from other weights than the round's")]
     WrongBase,
-    /// After the grace period.
-    #[error("the update came after the round's deadline and grace")]
+    /// Older than the oldest that counts.
+    #[error("the update came too late: a round takes its own and, for less, those of the {MAX_AGE} rounds before it")]
     Late,
     /// A second, different commit.
     #[error("there is a commit for this round already")]
@@ -332,18 +272,18 @@ pub enum Reason {
     /// The blob is not an update of this model.
     #[error("the update's bytes are not an update of this model")]
     Malformed,
+    /// The update is zero, or too large to be measured.
+    #[error("the update's size is zero or not a number")]
+    Norm,
 }
 
 impl Commit {
-    /// Whether a commit for this round could be accepted, before its blob is seen.
-    pub fn check(&self, round: &RoundManifest, max_bytes: u64) -> Result<(), Reason> {
-        if self.run != round.run {
+    /// Whether a commit for a round of this run with this base could be accepted, before its blob is seen.
+    pub fn check(&self, run: &Hash, base: &Hash, max_bytes: u64) -> Result<(), Reason> {
+        if self.run != *run {
             return Err(Reason::Forged);
         }
-        if self.round != round.round {
-            return Err(Reason::WrongRound);
-        }
-        if self.base != round.base {
+        if self.base != *base {
             return Err(Reason::WrongBase);
         }
         if self.tokens == 0 || self.tokens > MAX_TOKENS_PER_ROUND {
@@ -432,13 +372,6 @@ impl Message for ToContributor {
             ToContributor::Links(peers) if peers.len() > MAX_LINKS => Err("too many links"),
             _ => Ok(()),
         }
-    }
-}
-
-impl FoldManifest {
-    /// Whether a fold manifest is within its bounds.
-    pub fn is_bounded(&self) -> bool {
-        self.accepted.len() <= MAX_CONTRIBUTORS && self.next.is_bounded() && self.step.is_bounded()
     }
 }
 

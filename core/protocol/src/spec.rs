@@ -103,10 +103,11 @@ pub enum Optimizer {
 }
 
 /// The outer optimiser: SGD with Nesterov momentum on the mean pseudo-gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outer {
-    /// Learning rate.
-    pub lr: f32,
+    /// Learning rates for 1, 2, 4, 8, … contributors; the last one is for more too. A mean over more of them is
+    /// less noisy and bears a larger rate (arXiv 2503.09799).
+    pub lr: Vec<f32>,
     /// Momentum.
     pub momentum: f32,
     /// By what a coordinate's sum is divided.
@@ -123,15 +124,39 @@ pub enum Average {
     Senders,
 }
 
-/// The round's clock. Rounds are fixed in time, not in steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Learning rates that a run can name: up to 2^11 contributors, which is as many as a round takes.
+const MAX_RATES: usize = 12;
+
+impl Outer {
+    /// The learning rate for a fold of so many contributors' updates: that of the next smaller power of two.
+    pub fn rate(&self, contributors: usize) -> f32 {
+        let wanted = contributors.max(1).ilog2() as usize;
+        // A run that has been checked has a rate; one that has none learns nothing.
+        self.lr.get(wanted).or(self.lr.last()).copied().unwrap_or(0.0)
+    }
+}
+
+/// The round's clock, and what becomes of what misses it. Rounds are fixed in time, not in steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RoundRule {
     /// Seconds of training.
     pub seconds: u32,
     /// Seconds after that in which commits and updates still count.
     pub grace: u32,
-    /// Accepted updates without which the round is void and the base stays.
+    /// Contributors with an accepted update without which the round is void and the base stays.
     pub quorum: u32,
+    /// What is left of an update's weight, and of its paid tokens, with each round that it comes late, from 0
+    /// (nothing: it is refused) to 1.
+    pub stale: f32,
+}
+
+impl RoundRule {
+    /// Tokens that count, for weight and pay alike, of an update that comes `age` rounds late: rounded down.
+    pub fn counted(&self, tokens: u64, age: u8) -> u64 {
+        let factor = (0..age).fold(1.0, |factor, _| factor * f64::from(self.stale));
+        // Exact up to the rounding: no round has as many as 2^53 tokens.
+        (tokens as f64 * factor) as u64
+    }
 }
 
 /// The form of updates.
@@ -270,7 +295,7 @@ impl RunSpec {
     pub fn id(&self) -> Hash {
         let bytes = postcard::to_stdvec(self).expect("a run has a finite serde form");
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"tributary run v1\0").update(&bytes);
+        hasher.update(b"tributary run v2\0").update(&bytes);
         Hash(*hasher.finalize().as_bytes())
     }
 
@@ -301,7 +326,11 @@ impl RunSpec {
         range("inner.clip", inner.clip.into(), 1e-3, 1e6)?;
         range("inner.batch", inner.batch.into(), 1.0, 4096.0)?;
         range("inner.seq", inner.seq.into(), 2.0, self.model.context.into())?;
-        range("outer.lr", outer.lr.into(), 1e-3, 10.0)?;
+        if !(1..=MAX_RATES).contains(&outer.lr.len()) {
+            let what = format!("has {} rates, must have 1 to {MAX_RATES}: for 1, 2, 4, … contributors", outer.lr.len());
+            return Err(SpecError::new("outer.lr", what));
+        }
+        outer.lr.iter().try_for_each(|&lr| range("outer.lr", lr.into(), 1e-3, 10.0))?;
         range("outer.momentum", outer.momentum.into(), 0.0, 0.999)?;
         for (field, format) in [("update", self.update), ("first", self.first), ("step", self.step)] {
             if let UpdateFormat::Coded(coding) = format {
@@ -312,7 +341,8 @@ impl RunSpec {
         range("feedback", self.feedback.into(), 0.0, 1.0)?;
         range("round.seconds", round.seconds.into(), 1.0, 86_400.0)?;
         range("round.grace", round.grace.into(), 1.0, 3600.0)?;
-        range("round.quorum", round.quorum.into(), 1.0, crate::limits::MAX_CONTRIBUTORS as f64)
+        range("round.quorum", round.quorum.into(), 1.0, crate::limits::MAX_CONTRIBUTORS as f64)?;
+        range("round.stale", round.stale.into(), 0.0, 1.0)
     }
 }
 
@@ -355,5 +385,20 @@ mod tests {
             assert_eq!(last.range().end as u64, spec.params());
         }
         assert_eq!(ModelSpec::preset("huge"), None);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_next_smaller_power_of_two() {
+        let outer = Outer { lr: vec![0.4, 0.6, 0.8], momentum: 0.9, average: Average::All };
+        let rates = [0, 1, 2, 3, 4, 7, 8, 2048].map(|contributors| outer.rate(contributors));
+        assert_eq!(rates, [0.4, 0.4, 0.6, 0.6, 0.8, 0.8, 0.8, 0.8]);
+    }
+
+    #[test]
+    fn each_round_late_leaves_less_of_an_update() {
+        let rule = |stale| RoundRule { seconds: 1, grace: 1, quorum: 1, stale };
+        assert_eq!([0, 1, 2].map(|age| rule(0.5).counted(103, age)), [103, 51, 25]);
+        assert_eq!([0, 1, 2].map(|age| rule(1.0).counted(103, age)), [103; 3]);
+        assert_eq!([0, 1, 2].map(|age| rule(0.0).counted(103, age)), [103, 0, 0]);
     }
 }

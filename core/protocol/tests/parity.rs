@@ -55,10 +55,11 @@ fn line(case: u64) -> String {
     let terms: Vec<_> =
         received.iter().zip(&clips).map(|(update, clips)| Term { weight: random.unit(), clips, update }).collect();
     let average = [Average::All, Average::Senders][random.below(2) as usize];
-    let outer = Outer { lr: random.unit(), momentum: [0.0, random.unit()][random.below(2) as usize], average };
+    let rate = random.unit();
+    let outer = Outer { lr: vec![], momentum: [0.0, random.unit()][random.below(2) as usize], average };
     let mut state = OuterState { momentum: random.values(len), residual: random.values(len) };
     let mut base = random.values(len);
-    let step = fold(&terms, &layout, &mut state, &outer, format(&mut random));
+    let step = fold(&terms, &layout, &mut state, &outer, rate, format(&mut random));
     // As a contributor gets it.
     let bytes = encode(&step);
     let step = decode(&[step.format()], &bytes, len as u64).unwrap();

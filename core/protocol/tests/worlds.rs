@@ -14,7 +14,7 @@ use tributary_protocol::spec::{Average, Coding, Outer, UpdateFormat};
 use tributary_protocol::update::{Update, compress, decode, encode};
 
 /// The step's values before they are coded: what [`fold`] documents, with nothing clever.
-fn naive(terms: &[Term<'_>], layout: &[Range<usize>], state: &mut OuterState, outer: Outer) -> Vec<f32> {
+fn naive(terms: &[Term<'_>], layout: &[Range<usize>], state: &mut OuterState, outer: &Outer, rate: f32) -> Vec<f32> {
     let count = layout.last().unwrap().end;
     let sent: Vec<Vec<Option<f32>>> = terms
         .iter()
@@ -41,7 +41,7 @@ fn naive(terms: &[Term<'_>], layout: &[Range<usize>], state: &mut OuterState, ou
             state.momentum[at] = outer.momentum * state.momentum[at] + sum;
             sum += outer.momentum * state.momentum[at];
         }
-        raw.push(state.residual.get(at).copied().unwrap_or(0.0) - outer.lr * sum);
+        raw.push(state.residual.get(at).copied().unwrap_or(0.0) - rate * sum);
     }
     raw
 }
@@ -102,14 +102,15 @@ proptest! {
             .map(|(update, clips)| Term { weight: random.unit() + 0.01, clips, update })
             .collect();
         let average = if senders { Average::Senders } else { Average::All };
-        let outer = Outer { lr: random.unit(), momentum, average };
+        let rate = random.unit();
+        let outer = Outer { lr: vec![], momentum, average };
         let mut state = OuterState {
             momentum: if momentum > 0.0 { random.values(count) } else { Vec::new() },
             residual: if step_format == UpdateFormat::F32 { Vec::new() } else { random.values(count) },
         };
         let mut expected = state.clone();
-        let raw = naive(&terms, &layout, &mut expected, outer);
-        let step = fold(&terms, &layout, &mut state, &outer, step_format);
+        let raw = naive(&terms, &layout, &mut expected, &outer, rate);
+        let step = fold(&terms, &layout, &mut state, &outer, rate, step_format);
         let values = step.values();
 
         prop_assert_eq!(bits(&values), bits(&compress(&raw, step_format).values()));

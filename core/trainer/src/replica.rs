@@ -10,7 +10,7 @@
 use burn::tensor::{Device, ExecutionError, Tensor};
 use tributary_protocol::Hash;
 use tributary_protocol::fold::{self, state_hash};
-use tributary_protocol::spec::RunSpec;
+use tributary_protocol::spec::{RunSpec, UpdateFormat};
 use tributary_protocol::update::{Update, compress};
 
 use crate::data::Batch;
@@ -61,7 +61,8 @@ impl Replica {
 
     /// What the coding has left out so far, the newest update included.
     pub fn rest(&self) -> Option<&[f32]> {
-        self.sent.as_ref().map(|sent| &*sent.left).or(self.rest.as_deref())
+        let newest = self.sent.as_ref().map(|sent| &*sent.left).or(self.rest.as_deref());
+        newest.filter(|left| !left.is_empty())
     }
 
     /// Takes up what an earlier session of the same identity had left.
@@ -99,6 +100,10 @@ impl Replica {
         }
         let update = compress(&due, format);
         update.take_from(&mut due);
+        if update.format() == UpdateFormat::F32 {
+            // Nothing was left out, and nothing need be kept.
+            due = Vec::new();
+        }
         (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left: due }), false);
         Ok(Some(update))
     }

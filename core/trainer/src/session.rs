@@ -293,29 +293,3 @@ impl Session {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use tributary_protocol::spec::Coding;
-
-    use super::*;
-    use crate::testing;
-
-    #[test]
-    fn the_first_form_comes_first_and_what_was_left_out_next() {
-        let coded = |keep| UpdateFormat::Coded(Coding { keep, bits: 1 });
-        let spec = RunSpec { first: coded(4096), update: coded(1), feedback: 0.5, ..testing::spec() };
-        let sent = |bytes: &[u8], form| update::decode(&[form], bytes, 4).map(|update| update.values());
-        // One level for all four: their mean. Then only the largest, with half of what was left out.
-        let (bytes, left) = compress(&spec, vec![1.0, -3.0, 3.0, 1.0], None);
-        assert_eq!(sent(&bytes, spec.first), Ok(vec![2.0, -2.0, 2.0, 2.0]));
-        assert_eq!(left, [-1.0, -1.0, 1.0, -1.0]);
-        let (bytes, left) = compress(&spec, vec![0.0, 0.0, 4.0, 0.0], Some(&left));
-        assert_eq!(sent(&bytes, spec.update), Ok(vec![0.0, 0.0, 4.5, 0.0]));
-        assert_eq!(left, [-0.5, -0.5, 0.0, -0.5]);
-        // Everything as it is: nothing is left to keep.
-        let spec = testing::spec();
-        let (bytes, left) = compress(&spec, vec![0.1, 0.2, 0.3, 0.4], None);
-        assert_eq!((sent(&bytes, spec.first), left), (Ok(vec![0.1, 0.2, 0.3, 0.4]), Vec::new()));
-    }
-}

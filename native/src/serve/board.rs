@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tributary_protocol::coordinator::Coordinator;
 use tributary_protocol::limits::VIEW_HISTORY;
-use tributary_protocol::message::{Evaluation, FoldManifest};
+use tributary_protocol::message::{Accepted, Evaluation, FoldManifest};
 use tributary_protocol::{BlobRef, Hash, Id, Millis, PROTOCOL_VERSION};
 use tributary_swarm::Traffic;
 
@@ -85,9 +85,14 @@ pub(crate) struct RoundJson {
 #[derive(Debug, Clone, Serialize)]
 struct AcceptedJson {
     peer: Id,
+    /// Rounds that it came late.
+    age: u8,
     tokens: u64,
     credits: u64,
+    /// The factor on all of it.
     clip: f32,
+    /// Tensors with a further factor.
+    clips: usize,
 }
 
 impl Board {
@@ -124,12 +129,10 @@ impl Board {
 impl State {
     /// Adds a settled round and its credits.
     pub(crate) fn settled(&mut self, fold: &FoldManifest) {
-        let clips = fold.accepted.iter().map(|a| (a.peer, a.clip)).collect::<BTreeMap<_, _>>();
-        let accepted = fold.shares().into_iter().map(|share| {
-            let peer = Id(share.who);
-            *self.credits.entry(peer).or_default() += share.amount;
-            let clip = clips.get(&peer).copied().unwrap_or(1.0);
-            AcceptedJson { peer, tokens: share.tokens, credits: share.amount, clip }
+        let accepted = fold.earned().map(|(accepted, credits)| {
+            let Accepted { peer, age, tokens, clip, .. } = *accepted;
+            *self.credits.entry(peer).or_default() += credits;
+            AcceptedJson { peer, age, tokens, credits, clip, clips: accepted.clips.len() }
         });
         let accepted = accepted.collect();
         let (round, before, after) = (fold.round, fold.base, fold.next.hash);

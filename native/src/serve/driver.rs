@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output as Want};
+use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Id, Millis, update};
@@ -277,19 +278,16 @@ impl Driver {
         let (handle, decoding) = (self.parts.handle.clone(), self.decoding.clone());
         let spec = self.parts.machine.spec();
         let (formats, params, layout) = (spec.sent_formats(), spec.model.params(), spec.model.ranges());
-        // After this the round is over in any case.
-        let limit = Duration::from_secs(u64::from(spec.round.seconds) + u64::from(spec.round.grace));
+        // After this it is too late in any case, if no round is void.
+        let round = u64::from(spec.round.seconds) + u64::from(spec.round.grace);
+        let limit = Duration::from_secs(round * (1 + u64::from(MAX_AGE)));
         self.work.spawn(async move {
             let fetched = tokio::time::timeout(limit, handle.fetch(from, update)).await;
             let result = match fetched {
                 Ok(Ok(bytes)) => {
                     let _permit = decoding.acquire_owned().await;
-                    let norm = move || {
-                        let update = update::decode(&formats, &bytes, params)?;
-                        let squares = update.norms(&layout).into_iter().map(|norm| norm * norm);
-                        Ok::<_, update::BadUpdate>(squares.sum::<f64>().sqrt())
-                    };
-                    tokio::task::spawn_blocking(norm).await?.map_err(|_| Reason::Malformed)
+                    let norms = move || update::decode(&formats, &bytes, params).map(|update| update.norms(&layout));
+                    tokio::task::spawn_blocking(norms).await?.map_err(|_| Reason::Malformed)
                 }
                 // Without a disk there is no next round either.
                 Ok(Err(error @ FetchError::Store(_))) => anyhow::bail!("an update of {from} came, but {error}"),

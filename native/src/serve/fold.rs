@@ -26,9 +26,10 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
             })?,
         None => OuterState::default(),
     };
+    let layout = spec.model.ranges();
     let mut updates = Vec::with_capacity(plan.accepted.len());
     for accepted in &plan.accepted {
-        let failed = |why| Input::FoldFailed { round, peer: accepted.peer, why };
+        let failed = |why| Input::FoldFailed { round, peer: accepted.peer, age: accepted.age, why };
         let Some(bytes) = store.get(&accepted.update).map_err(|e| unreadable(&accepted.update, &e))? else {
             return Ok(failed(Reason::Unavailable));
         };
@@ -37,15 +38,14 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
             Err(_) => return Ok(failed(Reason::Malformed)),
         }
     }
-    let layout = spec.model.ranges();
-    let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.clips(layout.len())).collect();
+    let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.factors(layout.len())).collect();
     let terms: Vec<_> = plan
         .accepted
         .iter()
         .zip(updates.iter().zip(&clips))
         .map(|(accepted, (update, clips))| Term { weight: accepted.weight, clips, update })
         .collect();
-    let step = fold::fold(&terms, &layout, &mut state, &plan.outer, spec.step);
+    let step = fold::fold(&terms, &layout, &mut state, &plan.outer, plan.rate, spec.step);
     fold::apply(&mut base, &step);
     if !(state.is_finite() && base.iter().all(|value| value.is_finite())) {
         // Finite updates overflowed in the sum: the one that is largest somewhere goes, and the round folds again.
@@ -57,7 +57,7 @@ pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow
         let Some((accepted, _)) = sizes.max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
             anyhow::bail!("the weights overflow by the outer momentum alone; begin anew with a smaller outer.lr");
         };
-        return Ok(Input::FoldFailed { round, peer: accepted.peer, why: Reason::Malformed });
+        return Ok(Input::FoldFailed { round, peer: accepted.peer, age: accepted.age, why: Reason::Norm });
     }
     Ok(Input::Folded {
         round,

@@ -71,8 +71,8 @@ pub(super) fn restore(store: &DiskStore, spec: &RunSpec, genesis: BlobRef, settl
     let from = (0..=head).rev().find(|round| is_whole(*round)).ok_or_else(lost)?;
     for (round, settled) in settled.iter().enumerate().skip(from) {
         let (base, momentum) = state(round);
-        let accepted = settled.fold.accepted.clone();
-        let plan = FoldPlan { round: round as u64, base, momentum, accepted, outer: spec.outer };
+        let (accepted, outer, rate) = (settled.fold.accepted.clone(), spec.outer.clone(), settled.fold.rate);
+        let plan = FoldPlan { round: round as u64, base, momentum, accepted, outer, rate };
         match fold(store, spec, &plan)? {
             Input::Folded { next, .. } if next == settled.fold.next => {}
             _ => return Err(lost()),
@@ -122,8 +122,8 @@ mod tests {
                 batch: 1,
                 seq: 8,
             },
-            outer: Outer { lr: 0.7, momentum: 0.9, average: Average::All },
-            round: RoundRule { seconds: 1, grace: 1, quorum: 1 },
+            outer: Outer { lr: vec![0.7], momentum: 0.9, average: Average::All },
+            round: RoundRule { seconds: 1, grace: 1, quorum: 1, stale: 0.5 },
             update: UpdateFormat::F32,
             first: UpdateFormat::F32,
             step: UpdateFormat::F32,
@@ -146,8 +146,9 @@ mod tests {
     ) -> FoldPlan {
         let values = vec![value; spec.model.params() as usize];
         let update = put(store, update::encode(&update::compress(&values, spec.update))).unwrap();
-        let accepted = vec![Accepted { peer: Id([1; 32]), update, tokens: 5, weight: 1.0, clip: 1.0 }];
-        FoldPlan { round, base, momentum, accepted, outer: spec.outer }
+        let (peer, clips) = (Id([1; 32]), Vec::new());
+        let accepted = vec![Accepted { peer, update, age: 0, tokens: 5, weight: 1.0, clip: 1.0, clips }];
+        FoldPlan { round, base, momentum, accepted, outer: spec.outer.clone(), rate: 0.7 }
     }
 
     /// Three settled rounds.
@@ -160,8 +161,8 @@ mod tests {
             let Input::Folded { step, next, momentum: after, .. } = super::fold(&store, &spec, &plan).unwrap() else {
                 panic!("round {round} did not fold");
             };
-            let (run, accepted, pool) = (spec.id(), plan.accepted, spec.reward.pool);
-            let fold = FoldManifest { run, round, base: base.hash, accepted, step, next, pool };
+            let (run, accepted, rate, pool) = (spec.id(), plan.accepted, plan.rate, spec.reward.pool);
+            let fold = FoldManifest { run, round, base: base.hash, accepted, rate, step, next, pool };
             settled.push(Settled { fold, momentum: after });
             (base, momentum) = (next, Some(after));
         }
@@ -198,7 +199,7 @@ mod tests {
         let (spec, genesis, _) = world(dir.path());
         let store = open(dir.path());
         let check = |plan: &FoldPlan, expected: Reason| match super::fold(&store, &spec, plan).unwrap() {
-            Input::FoldFailed { round: 7, peer: Id([1, ..]), why } => assert_eq!(why, expected),
+            Input::FoldFailed { round: 7, peer: Id([1, ..]), age: 0, why } => assert_eq!(why, expected),
             other => panic!("{other:?}"),
         };
         let mut missing = plan(&store, &spec, 7, genesis, None, 0.1);
@@ -207,6 +208,6 @@ mod tests {
         let mut malformed = plan(&store, &spec, 7, genesis, None, 0.1);
         malformed.accepted[0].update = put(&store, b"no update"[..].into()).unwrap();
         check(&malformed, Reason::Malformed);
-        check(&plan(&store, &spec, 7, genesis, None, f32::MAX), Reason::Malformed);
+        check(&plan(&store, &spec, 7, genesis, None, f32::MAX), Reason::Norm);
     }
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_protocol::Hash;
 use tributary_protocol::coordinator::Event;
+use tributary_protocol::limits::MAX_AGE;
 
 use super::history::Settled;
 
-/// Settled rounds whose blobs stay: for a contributor that is a round or two behind, and to restore
-/// a damaged newest state from.
-const ROUNDS: u64 = 3;
+/// Settled rounds whose blobs stay: for a contributor that is a round or two behind, to restore a damaged newest
+/// state from, and because an update may be folded that many rounds late.
+const ROUNDS: u64 = 1 + MAX_AGE as u64;
 
 /// The blobs of the kept rounds.
 #[derive(Debug, Default)]
@@ -36,6 +37,10 @@ impl Retention {
             }
             (Event::Settled { momentum, .. }, Some(settled)) => {
                 let fold = &settled.fold;
+                // What came late is needed as long as the fold that took it.
+                for accepted in &fold.accepted {
+                    self.needs(fold.round, accepted.update.hash);
+                }
                 self.needs(fold.round, fold.step.hash);
                 self.needs(fold.round + 1, fold.next.hash);
                 self.needs(fold.round + 1, momentum.hash);

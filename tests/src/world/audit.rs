@@ -16,7 +16,7 @@ use crate::trainer::{own_coordinate, steps_in};
 pub struct Audit {
     /// The state hash of every round's base, from round 0.
     pub states: Vec<Hash>,
-    /// Rounds in which each contributor was accepted.
+    /// Updates of each contributor that were accepted.
     pub accepted: BTreeMap<Id, u64>,
     /// Credits of each contributor.
     pub credits: BTreeMap<Id, u64>,
@@ -26,10 +26,18 @@ pub struct Audit {
     pub steps: BTreeMap<Id, u64>,
 }
 
+/// What the folds of a journal took so far.
+#[derive(Default)]
+struct Folded {
+    updates: BTreeSet<Hash>,
+    work: BTreeSet<(Id, u64)>,
+}
+
 impl World {
     /// Checks that
     /// - the journal's rounds follow from one another and each folds to the announced state,
-    /// - no update is folded twice and no contributor counts twice in a round,
+    /// - no update is folded twice and no contributor counts twice for the work of a round, however late,
+    /// - what comes late counts for less, and what is too old not at all,
     /// - credits are the settled rounds' pools, to the unit, and the running coordinator and one
     ///   restored from the journal agree with that,
     /// - no contributor's steps are in the base twice, and none is paid for more than it did,
@@ -45,7 +53,7 @@ impl World {
         };
         let mut ledger = Ledger::default();
         let (mut base, mut momentum_before) = (BlobRef::of(&self.run.weights), None);
-        let mut folded = BTreeSet::new();
+        let mut folded = Folded::default();
         for event in self.host.journal.clone() {
             let Journalled::Settled { fold, momentum } = event else { continue };
             let manifest = fold.open(&coordinator).expect("the coordinator signed its own journal");
@@ -55,7 +63,8 @@ impl World {
                 base,
                 momentum: momentum_before,
                 accepted: manifest.accepted.clone(),
-                outer: self.run.spec.outer,
+                outer: self.run.spec.outer.clone(),
+                rate: manifest.rate,
             };
             assert_eq!(self.host.fold(&plan), [manifest.step, manifest.next, momentum], "round {}", manifest.round);
             for share in manifest.shares() {
@@ -72,17 +81,22 @@ impl World {
         audit
     }
 
-    fn count(&self, audit: &mut Audit, manifest: &FoldManifest, folded: &mut BTreeSet<Hash>) {
+    fn count(&self, audit: &mut Audit, manifest: &FoldManifest, folded: &mut Folded) {
+        assert!(manifest.is_bounded(), "{manifest:?}");
         let peers: BTreeSet<_> = manifest.accepted.iter().map(|accepted| accepted.peer).collect();
-        assert_eq!(peers.len(), manifest.accepted.len(), "a contributor counts twice in round {}", manifest.round);
+        assert_eq!(manifest.rate, self.run.spec.outer.rate(peers.len()));
+        assert!(peers.len() >= self.run.spec.round.quorum as usize, "round {} lacks its quorum", manifest.round);
         for accepted in &manifest.accepted {
-            assert!(folded.insert(accepted.update.hash), "an update is folded twice");
+            assert!(folded.updates.insert(accepted.update.hash), "an update is folded twice");
+            let origin = manifest.origin(accepted);
+            assert!(folded.work.insert((accepted.peer, origin)), "round {origin}'s work counts twice");
             *audit.accepted.entry(accepted.peer).or_default() += 1;
             let (spec, bytes) = (&self.run.spec, &self.host.blobs[&accepted.update.hash]);
             let values = update::decode(&spec.sent_formats(), bytes, spec.model.params()).unwrap().values();
             let own = own_coordinate(self.index[&accepted.peer], self.run.spec.model.params());
             let steps = steps_in(&values, own);
-            assert!(accepted.tokens <= steps * TOKENS_A_STEP, "paid for {} tokens of {steps} steps", accepted.tokens);
+            let counted = self.run.spec.round.counted(steps * TOKENS_A_STEP, accepted.age);
+            assert!(accepted.tokens <= counted, "paid for {} tokens of {steps} steps", accepted.tokens);
             *audit.steps.entry(accepted.peer).or_default() += steps;
         }
         audit.sets.push(manifest.accepted.iter().map(|accepted| (accepted.peer, accepted.tokens)).collect());

@@ -1,10 +1,11 @@
 //! One contributor: the machine, its driver, its trainer and its disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tributary_protocol::contributor::{Config, Contributor, Input, Output};
 use tributary_protocol::job::{DeviceChoice, Report};
+use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::message::{Message, PeerKind};
 use tributary_protocol::view::Snapshot;
 use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis};
@@ -22,7 +23,10 @@ pub struct Node {
     /// Steps of earlier lives.
     trained_before: u64,
     trainer: SimTrainer,
-    pub(super) offered: BTreeMap<Hash, Bytes>,
+    /// As many of the newest updates as can count.
+    pub(super) offered: VecDeque<(Hash, Bytes)>,
+    /// Milliseconds that the coordinator takes to fetch one, if it isn't as long as on any link.
+    pub(super) upload_ms: Option<(Millis, Millis)>,
     pub(super) alive: bool,
     pub(super) life: u32,
     pub(super) cut_off: bool,
@@ -99,7 +103,8 @@ impl World {
             identity,
             trained_before: 0,
             trainer,
-            offered: BTreeMap::new(),
+            offered: VecDeque::new(),
+            upload_ms: None,
             alive: true,
             life: 0,
             cut_off: false,
@@ -164,6 +169,16 @@ impl World {
         }
     }
 
+    /// Makes a contributor's steps so much larger than they should be.
+    pub fn exaggerate(&mut self, node: usize, loudness: f32) {
+        self.nodes[node].trainer.loudness = loudness;
+    }
+
+    /// Makes a contributor's updates take so long to the coordinator, least and most.
+    pub fn upload_takes(&mut self, node: usize, ms: (Millis, Millis)) {
+        self.nodes[node].upload_ms = Some(ms);
+    }
+
     /// What the person or a test does to a contributor.
     pub fn node_input(&mut self, node: usize, input: Input) {
         if !self.nodes[node].alive {
@@ -203,7 +218,11 @@ impl World {
                 self.later(ms, Event::NodeFetched { node, life, blob });
             }
             Output::Offer(blob, bytes) => {
-                self.nodes[node].offered = BTreeMap::from([(blob.hash, bytes)]);
+                let offered = &mut self.nodes[node].offered;
+                offered.push_back((blob.hash, bytes));
+                if offered.len() > usize::from(MAX_AGE) + 1 {
+                    offered.pop_front();
+                }
             }
             Output::Job(job) => {
                 for report in self.nodes[node].trainer.job(self.now, job) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
-use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le, norm};
+use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
@@ -95,14 +95,14 @@ impl Host {
         let decoded = |hash| update::decode(&formats, &self.blobs[hash], count).unwrap();
         let updates: Vec<_> = plan.accepted.iter().map(|accepted| decoded(&accepted.update.hash)).collect();
         let layout = self.spec.model.ranges();
-        let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.clips(layout.len())).collect();
+        let clips: Vec<_> = plan.accepted.iter().map(|accepted| accepted.factors(layout.len())).collect();
         let terms: Vec<_> = plan
             .accepted
             .iter()
             .zip(updates.iter().zip(&clips))
             .map(|(accepted, (update, clips))| Term { weight: accepted.weight, clips, update })
             .collect();
-        let step = fold::fold(&terms, &layout, &mut state, &plan.outer, self.spec.step);
+        let step = fold::fold(&terms, &layout, &mut state, &plan.outer, plan.rate, self.spec.step);
         apply(&mut base, &step);
         [update::encode(&step), f32_to_le(&base).into(), state.to_bytes().into()].map(|bytes| self.put(bytes))
     }
@@ -191,7 +191,7 @@ impl World {
             }
             Output::Fetch { from, update } => {
                 let from = self.index[&from];
-                let ms = self.random.from_to(self.config.net.fetch_ms);
+                let ms = self.random.from_to(self.nodes[from].upload_ms.unwrap_or(self.config.net.fetch_ms));
                 self.later(ms, Event::UpdateFetched { life, from, update });
             }
             Output::Fold(plan) => {
@@ -234,7 +234,8 @@ impl World {
         let fails = self.random.happens(self.config.net.failed_fetches);
         let node = &self.nodes[from];
         let there = node.connection.is_some() && self.host.connections.contains_key(&from) && !fails;
-        let offered = || node.offered.get(&update.hash).filter(|_| there).cloned();
+        let offered = || node.offered.iter().find(|(hash, _)| *hash == update.hash && there);
+        let offered = || offered().map(|(_, bytes)| bytes.clone());
         let bytes = self.host.blobs.get(&update.hash).cloned().or_else(offered);
         let (from, count) = (node.id(), self.host.spec.model.params());
         let result = match bytes {
@@ -242,7 +243,7 @@ impl World {
             Some(bytes) => match update::decode(&self.host.spec.sent_formats(), &bytes, count) {
                 Ok(decoded) => {
                     self.host.blobs.insert(update.hash, bytes);
-                    Ok(norm(&decoded.values()))
+                    Ok(decoded.norms(&self.host.spec.model.ranges()))
                 }
                 Err(_) => Err(Reason::Malformed),
             },

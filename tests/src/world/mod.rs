@@ -57,7 +57,7 @@ pub struct Config {
 impl Config {
     /// `nodes` contributors on a good network, a round in 10 s of virtual time.
     pub fn calm(seed: u64, nodes: usize) -> Self {
-        let round = RoundRule { seconds: 10, grace: 5, quorum: 1 };
+        let round = RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 };
         Self { seed, nodes, round, net: Net::calm(), pace: Pace::Timed(200), withholds: 0 }
     }
 }

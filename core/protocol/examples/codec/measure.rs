@@ -83,9 +83,9 @@ pub(crate) fn round(params: usize, sent: &[bytes::Bytes], state: &mut OuterState
     let updates: Vec<Update> = sent.iter().filter_map(|bytes| decode(&[SPARSE], bytes, params as u64).ok()).collect();
     let weight = 1.0 / updates.len() as f32;
     let terms: Vec<_> = updates.iter().map(|update| Term { weight, clips: &[], update }).collect();
-    let outer = Outer { lr: 0.7, momentum: 0.9, average: Average::All };
+    let outer = Outer { lr: vec![0.7], momentum: 0.9, average: Average::All };
     let layout = [0..params / 2, params / 2..params];
-    fold(&terms, &layout, state, &outer, SPARSE)
+    fold(&terms, &layout, state, &outer, 0.7, SPARSE)
 }
 
 /// Values with heavy tails: Student's t of about four degrees of freedom, a million of them again and again

@@ -10,7 +10,8 @@ impl Contributor {
     /// Asks for the difference between what there is and what there should be.
     pub(super) fn advance(&mut self, now: Millis) {
         if let Wish::Finish { round, until } = self.wish {
-            let through = self.head.as_ref().is_some_and(|head| head.round > round) || self.history.is_over(round);
+            let passed = self.head.as_ref().is_some_and(|head| head.round > round);
+            let through = self.history.is_over(round) || (passed && !self.history.is_pending(round));
             if through || now >= until {
                 self.stop();
             }
@@ -106,12 +107,14 @@ impl Contributor {
 
     fn want_work(&mut self, now: Millis) {
         let Some(Head { round, base, open: Some(open), .. }) = &mut self.head else { return };
-        let promised = self.promise.as_ref().is_some_and(|promise| promise.round == open.manifest.round);
+        let promised = self.promises.iter().any(|promise| promise.round == open.manifest.round);
+        // Whoever is about to stop waits for what it sent and begins nothing new.
+        let enough = matches!(self.wish, Wish::Finish { round, .. } if open.manifest.round > round);
         let based = matches!(self.base, Base::At { round: at, hash } if (at, hash) == (*round, base.hash));
         match open.stage {
             // A round that is all but over isn't worth beginning, but being in it is: it costs
             // nothing to train on, and the next one counts what was done.
-            Stage::Announced if based => {
+            Stage::Announced if based && !enough => {
                 open.stage = Stage::Training;
                 let (round, seed) = (open.manifest.round, open.manifest.seed);
                 self.out.push_back(Output::Job(Job::Train { round, seed }));

@@ -1,8 +1,8 @@
 //! What the coordinator says: every message is checked against what is known before it counts.
 
-use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage, Wish};
-use crate::message::{FoldManifest, Open, Refusal, Roster, ToContributor, ToCoordinator, Welcome};
-use crate::view::Verdict;
+use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage, Wish, counts};
+use crate::message::{FoldManifest, Open, Refusal, Roster, ToContributor, ToCoordinator, Verdict, Welcome};
+use crate::view;
 use crate::{BlobRef, Millis, Signed};
 
 /// The longest a round can be, in milliseconds: a day, as in [`crate::spec::RunSpec::check`].
@@ -14,10 +14,7 @@ impl Contributor {
             ToContributor::Welcome(welcome) => self.welcome(now, *welcome),
             ToContributor::Refused(refusal) => self.refused(now, refusal),
             ToContributor::Open(open) => self.open(now, open),
-            ToContributor::Verdict { round, refused } => {
-                let verdict = refused.map_or(Verdict::Accepted, |why| Verdict::Refused { why: why.to_string() });
-                self.history.verdict(round, verdict);
-            }
+            ToContributor::Verdict { round, verdict } => self.verdict(round, verdict),
             ToContributor::Folded(fold) => self.folded(&fold),
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
             ToContributor::Roster(roster) => self.roster(roster),
@@ -58,10 +55,23 @@ impl Contributor {
         if let Some(open) = welcome.open {
             self.open(now, open);
         }
-        // The promise may not have got through; the coordinator takes the same one twice.
-        if let Some(promise) = self.promise.as_ref().filter(|promise| promise.round == welcome.round) {
-            self.out.push_back(Output::Send(ToCoordinator::Commit(promise.commit.clone())));
+        // What was promised may not have got through; the coordinator takes the same promise twice, and says so
+        // if it has folded it.
+        let again = self.promises.iter().map(|promise| Output::Send(ToCoordinator::Commit(promise.commit.clone())));
+        self.out.extend(again);
+    }
+
+    fn verdict(&mut self, round: u64, verdict: Verdict) {
+        let (is_final, shown) = match verdict {
+            // A coordinator that is restored needs to be told again whose updates it had.
+            Verdict::Received => (false, view::Verdict::Accepted),
+            Verdict::Folded { credits } => (true, view::Verdict::Credited { credits }),
+            Verdict::Refused(why) => (true, view::Verdict::Refused { why: why.to_string() }),
+        };
+        if is_final {
+            self.promises.retain(|promise| promise.round != round);
         }
+        self.history.verdict(round, shown);
     }
 
     fn refused(&mut self, now: Millis, refusal: Refusal) {
@@ -93,9 +103,7 @@ impl Contributor {
         if head.open.as_ref().is_some_and(|known| known.manifest == manifest) {
             return;
         }
-        if self.promise.as_ref().is_some_and(|promise| promise.round == manifest.round) {
-            self.promise = None;
-        }
+        self.promises.retain(|promise| promise.round != manifest.round);
         let deadline = now.saturating_add(open.remaining_ms.min(LONGEST_ROUND));
         head.open = Some(OpenRound { manifest, deadline, stage: Stage::Announced });
     }
@@ -111,8 +119,12 @@ impl Contributor {
         if Some(manifest.run) != self.run || !follows || !manifest.is_bounded() || manifest.next.bytes != weights {
             return;
         }
-        self.history.settled(&manifest, &self.config.identity.id());
-        self.promise = None;
+        let me = self.config.identity.id();
+        self.history.settled(&manifest, &me);
+        for accepted in manifest.accepted.iter().filter(|accepted| accepted.peer == me) {
+            let origin = manifest.origin(accepted);
+            self.promises.retain(|promise| promise.round != origin);
+        }
         self.move_head(manifest.round + 1, manifest.next, Some(manifest.step));
     }
 
@@ -122,9 +134,7 @@ impl Contributor {
                 return;
             }
             self.fetches.cancel(|purpose| matches!(purpose, Purpose::Snapshot | Purpose::Step { .. }));
-            if self.promise.as_ref().is_some_and(|promise| promise.round < round) {
-                self.promise = None;
-            }
+            self.promises.retain(|promise| counts(promise.round, round));
         }
         self.head = Some(Head { round, base, open: None, step });
     }

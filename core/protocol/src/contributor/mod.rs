@@ -26,6 +26,7 @@ use bytes::Bytes;
 pub use traffic::{PeerTraffic, Traffic};
 
 use crate::job::{DeviceChoice, DeviceInfo, Job, Progress, Report};
+use crate::limits::MAX_AGE;
 use crate::message::{Commit, Hello, PeerKind, RoundManifest, ToContributor, ToCoordinator, bounded_text};
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed};
@@ -116,7 +117,8 @@ pub enum Output {
     Send(ToCoordinator),
     /// Fetch a blob.
     Fetch(BlobRef),
-    /// Have this blob ready for whoever asks; until another is offered.
+    /// Have this blob ready for whoever asks, until [`MAX_AGE`] + 1 others have been offered: it can be asked for
+    /// as long as it can count.
     Offer(BlobRef, Bytes),
     /// An order for the trainer.
     Job(Job),
@@ -205,7 +207,7 @@ enum Stage {
     Cut,
 }
 
-/// This round's promise, kept until the round has folded so that it can be repeated.
+/// A round's promise, kept so that it can be repeated until there is a verdict or it is too old to count.
 #[derive(Debug)]
 struct Promise {
     round: u64,
@@ -229,7 +231,8 @@ pub struct Contributor {
     fetches: Fetches,
     links: Links,
     meter: Meter,
-    promise: Option<Promise>,
+    /// Oldest first, one a round: at most [`MAX_AGE`] + 1.
+    promises: VecDeque<Promise>,
     status_at: Millis,
     progress: Option<Progress>,
     history: History,
@@ -255,7 +258,7 @@ impl Contributor {
             base: Base::None,
             head: None,
             fetches: Fetches::default(),
-            promise: None,
+            promises: VecDeque::new(),
             status_at: 0,
             progress: None,
             out: VecDeque::new(),
@@ -360,6 +363,11 @@ impl Contributor {
         }
         self.link = Link::Away { retry_at: now + self.back_off.next(), why };
     }
+}
+
+/// Whether an update of one round still counts in another.
+fn counts(origin: u64, round: u64) -> bool {
+    origin + u64::from(MAX_AGE) >= round
 }
 
 fn hash_of(head: &Head) -> Hash {

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Base, Contributor, Link, Stage, Trainer, Wish};
+use super::{Base, Contributor, Link, Stage, Trainer, Wish, counts};
 use crate::job::Progress;
 use crate::limits::VIEW_HISTORY;
-use crate::message::{Evaluation, FoldManifest, Roster, RosterPeer};
+use crate::message::{Evaluation, FoldManifest, Reason, Roster, RosterPeer};
 use crate::view::{self, LossPoint, PathView, PeerRow, Phase, RoundRow, RoundView, RunView, Snapshot, Verdict};
 use crate::{Hash, Id, Millis};
 
@@ -71,28 +71,36 @@ impl History {
     }
 
     pub(super) fn settled(&mut self, manifest: &FoldManifest, me: &Id) {
-        let share = manifest.shares().into_iter().find(|share| share.who == me.0);
-        let row = self.row(manifest.round);
-        if let Some(share) = share {
-            row.verdict = Verdict::Credited { credits: share.amount };
-            self.credits += share.amount;
-        } else if matches!(row.verdict, Verdict::Sent | Verdict::Accepted) {
-            row.verdict = Verdict::Refused { why: "the round folded without it".to_owned() };
+        // Whoever watched has a row of the round too.
+        self.row(manifest.round);
+        for (accepted, credits) in manifest.earned().filter(|(accepted, _)| accepted.peer == *me) {
+            self.row(manifest.origin(accepted)).verdict = Verdict::Credited { credits };
+            self.credits += credits;
         }
+        self.close(manifest.round + 1, 0);
     }
 
-    /// The coordinator is at `round` and has paid `credits` in all. What was sent for a round whose fold
-    /// was missed is judged by that: one sends for one round at a time, so the difference is its share.
+    /// The coordinator is at `round` and has paid `credits` in all.
     pub(super) fn caught_up(&mut self, round: u64, credits: u64) {
         let missed = credits.saturating_sub(self.credits);
         self.credits = credits;
-        let open = |row: &&mut RoundRow| row.round < round && matches!(row.verdict, Verdict::Sent | Verdict::Accepted);
-        if let Some(row) = self.rounds.iter_mut().find(open) {
-            row.verdict = match missed {
-                0 => Verdict::Refused { why: "the round folded without it".to_owned() },
+        self.close(round, missed);
+    }
+
+    /// What was sent and is too old to be folded from `round` on was folded before or never will be. Of folds that
+    /// were missed only the sum of credits is known, so the oldest row that they can belong to shows all of it.
+    fn close(&mut self, round: u64, mut missed: u64) {
+        for row in self.rounds.iter_mut().rev().filter(|row| is_pending(row) && !counts(row.round, round)) {
+            row.verdict = match std::mem::take(&mut missed) {
+                0 => Verdict::Refused { why: Reason::Late.to_string() },
                 credits => Verdict::Credited { credits },
             };
         }
+    }
+
+    /// Whether something was sent for a round and not judged.
+    pub(super) fn is_pending(&self, round: u64) -> bool {
+        self.rounds.iter().any(|row| row.round == round && is_pending(row))
     }
 
     pub(super) fn based(&mut self, round: u64, hash: Hash) {
@@ -141,6 +149,10 @@ impl History {
         };
         &mut self.losses[at]
     }
+}
+
+fn is_pending(row: &RoundRow) -> bool {
+    matches!(row.verdict, Verdict::Sent | Verdict::Accepted)
 }
 
 impl Contributor {

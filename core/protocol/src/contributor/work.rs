@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, Wish, hash_of};
+use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, Wish, counts, hash_of};
 use crate::job::{Job, Report};
 use crate::limits::MAX_SHARD;
 use crate::message::{Commit, ToCoordinator};
@@ -89,7 +89,7 @@ impl Contributor {
 
     fn updated(&mut self, round: u64, base: Hash, update: Bytes, tokens: u64, losses: [f32; 2]) {
         let Some(run) = self.run else { return };
-        if !self.cut_is_in(round) {
+        if !self.cut_is_in(round) && !self.cut_came_late(round) {
             return;
         }
         let blob = BlobRef::of(&update);
@@ -101,7 +101,13 @@ impl Contributor {
         if let Link::Online = self.link {
             self.out.push_back(Output::Send(ToCoordinator::Commit(commit.clone())));
         }
-        self.promise = Some(Promise { round, commit });
+        self.promises.push_back(Promise { round, commit });
+    }
+
+    /// Whether the cut was asked for in a round that has folded since and that it still counts for.
+    fn cut_came_late(&self, round: u64) -> bool {
+        let first = self.promises.back().is_none_or(|newest| newest.round < round);
+        first && self.head.as_ref().is_some_and(|head| round < head.round && counts(round, head.round))
     }
 
     /// Marks the open round as cut, if it is this one.

@@ -1,10 +1,12 @@
 //! What contributors say: checked before it counts, refused with a reason, and counted.
 
 use super::round::Stage;
+use super::updates::{Admitted, Name};
 use super::{Coordinator, Event, Output, Peer};
 use crate::limits::{MAX_CONTRIBUTORS, MAX_REFUSALS};
 use crate::message::{
-    Commit, Hello, Reason, Refusal, STATUS_EVERY_MS, Status, ToContributor, ToCoordinator, Welcome, bounded_text,
+    Commit, Hello, Reason, Refusal, STATUS_EVERY_MS, Status, ToContributor, ToCoordinator, Verdict, Welcome,
+    bounded_text,
 };
 use crate::{Id, Millis, PROTOCOL_VERSION, Signed, update};
 
@@ -69,8 +71,8 @@ impl Coordinator {
             evaluations: self.evaluations.iter().copied().collect(),
         };
         self.send(from, ToContributor::Welcome(Box::new(welcome)));
-        // Its update may not have got through on the last connection.
-        if let Some(update) = self.stage.open_round_mut().and_then(|round| round.refetch(&from)) {
+        // Its updates may not have got through on the last connection.
+        for update in self.updates.refetch(from) {
             self.out.push_back(Output::Fetch { from, update });
         }
     }
@@ -90,33 +92,48 @@ impl Coordinator {
             self.stats.refused.entry(Reason::Forged).and_modify(|n| *n += 1).or_insert(1);
             return self.refuse_frame(from, &Reason::Forged.to_string());
         };
-        let round = commit.round;
-        let most = |format| update::max_bytes(format, self.spec.model.params());
-        let max_bytes = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
-        let verdict = match &mut self.stage {
-            Stage::Open(open) => open.admit(now, from, &commit, max_bytes),
-            Stage::Folding(folding) if folding.round() == round && folding.is_planned(&from, &commit.update.hash) => {
-                Ok(None)
-            }
-            // A commit for a round that has closed, void or folded, came late; any other is foreign.
-            Stage::Folding(folding) if folding.round() == round => Err(Reason::Late),
-            _ if round <= self.round => Err(Reason::Late),
-            _ => Err(Reason::WrongRound),
-        };
-        match verdict {
-            Ok(Some(update)) => {
+        let origin = commit.round;
+        match self.admit(now, from, &commit) {
+            Ok(Admitted::New) => {
                 self.out.push_back(Output::Journal(Event::Committed { from, commit: signed }));
-                self.out.push_back(Output::Fetch { from, update });
+                self.out.push_back(Output::Fetch { from, update: commit.update });
             }
-            // The same commit again: the sender didn't hear of it, or the network doubled it.
-            Ok(None) => {}
+            Ok(Admitted::Known(verdict)) => {
+                if let Some(verdict) = verdict {
+                    self.tell(from, origin, verdict);
+                }
+            }
             Err(reason) => {
-                self.refuse_commit(from, round, reason);
-                if !self.is_forgivable(from, round, reason) {
+                self.refuse_commit((from, origin), reason);
+                if !self.is_forgivable(from, origin, reason) {
                     self.refuse_frame(from, &reason.to_string());
                 }
             }
         }
+    }
+
+    /// Takes a commit for the open round, or for one that has folded and whose updates still count.
+    fn admit(&mut self, now: Millis, from: Id, commit: &Commit) -> Result<Admitted, Reason> {
+        if commit.round > self.round {
+            return Err(Reason::WrongRound);
+        }
+        // Without a base the round is too old, or void.
+        let base = self.updates.base(commit.round).ok_or(Reason::Late)?;
+        let most = |format| update::max_bytes(format, self.spec.model.params());
+        let most = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
+        commit.check(&self.run, &base, most)?;
+        if let Some(known) = self.updates.known(from, commit)? {
+            return Ok(known);
+        }
+        let round = match &self.stage {
+            // What is folded now is decided; the next one can have it.
+            Stage::Folding(_) => self.round + 1,
+            // The grace is over and the round about to close. If it will be void, so is what was made for it.
+            Stage::Open(open) if open.is_past(now) && !self.has_quorum() => return Err(Reason::Late),
+            Stage::Open(_) | Stage::Idle => self.round,
+        };
+        self.updates.admit(from, commit, round)?;
+        Ok(Admitted::New)
     }
 
     /// Whether a commit was refused for what happens to an honest contributor: once a round it comes
@@ -128,9 +145,9 @@ impl Coordinator {
         first && matches!(reason, Reason::Late | Reason::Full | Reason::Twice)
     }
 
-    pub(super) fn refuse_commit(&mut self, peer: Id, round: u64, reason: Reason) {
+    pub(super) fn refuse_commit(&mut self, (peer, origin): Name, reason: Reason) {
         *self.stats.refused.entry(reason).or_default() += 1;
-        self.send(peer, ToContributor::Verdict { round, refused: Some(reason) });
+        self.tell(peer, origin, Verdict::Refused(reason));
     }
 
     pub(super) fn refuse_frame(&mut self, from: Id, why: &str) {

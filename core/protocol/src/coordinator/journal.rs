@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::round::{Round, Stage};
+use super::updates::Updates;
 use super::{Coordinator, Output};
 use crate::message::{Commit, Evaluation, FoldManifest, RoundManifest};
 use crate::spec::RunSpec;
@@ -56,6 +57,7 @@ impl Coordinator {
         };
         let mut machine = Self {
             identity,
+            updates: Updates::new(&spec),
             spec,
             run,
             round: 0,
@@ -75,6 +77,7 @@ impl Coordinator {
         for (index, event) in events.enumerate() {
             machine.replay(index as u64 + 1, event)?;
         }
+        machine.out.extend(machine.updates.fetching().map(|(from, update)| Output::Fetch { from, update }));
         if !machine.evaluations.iter().any(|evaluation| evaluation.round == machine.round) {
             machine.out.push_back(Output::Evaluate { round: machine.round, base: machine.base });
         }
@@ -91,21 +94,23 @@ impl Coordinator {
                 if manifest.round != self.round || manifest.base != self.base.hash {
                     return Err(out_of_place);
                 }
-                self.out.clear();
+                // Opened again: what was made for it before is void.
+                self.updates.void(self.round);
+                self.updates.open(self.round, self.base.hash);
                 self.stage = Stage::Open(Round::restore(&self.spec, signed, manifest));
             }
             Event::Committed { from, commit } => {
                 let commit = commit.open(&from)?;
-                let open = self.stage.open_round_mut().ok_or(out_of_place)?;
-                let update = open.restore_commit(from, commit);
-                self.out.push_back(Output::Fetch { from, update });
+                if self.updates.base(commit.round) != Some(commit.base) {
+                    return Err(out_of_place);
+                }
+                self.updates.restore(from, commit);
             }
             Event::Settled { fold, momentum } => {
                 let manifest = fold.open(&me)?;
                 if manifest.round != self.round || manifest.base != self.base.hash {
                     return Err(out_of_place);
                 }
-                self.out.clear();
                 self.settle(&manifest, momentum)?;
             }
             Event::Evaluated(evaluation) => self.keep(evaluation),

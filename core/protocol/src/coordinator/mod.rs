@@ -2,8 +2,9 @@
 //!
 //! Enters: time, contributors' messages, and what became of the work it asked for. Leaves, in
 //! order: journal events, messages, and work to do (fetch an update, fold, evaluate). Refuses
-//! commits that are forged, foreign, late or doubled, with a reason, and drops whoever sends too
-//! many of them.
+//! commits that are forged, foreign, too late or doubled, with a reason, and drops whoever sends too
+//! many of them. A round waits for its own updates until its grace is over, and never for those of the rounds
+//! before: they count in whichever fold is the next once they are here, as long as they are recent enough.
 //!
 //! The driver must make an [`Output::Journal`] durable before it acts on any later output. Then a
 //! coordinator that dies anywhere and is restored from its journal goes on with the same round,
@@ -12,29 +13,27 @@
 mod incoming;
 mod journal;
 mod links;
+mod plan;
+mod roster;
 mod round;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tributary_ledger::Ledger;
 
 pub use journal::{Event, RestoreError};
-pub use round::FoldPlan;
+pub use plan::FoldPlan;
 
-use crate::limits::{MAX_ROSTER, VIEW_HISTORY};
+use crate::limits::VIEW_HISTORY;
 use crate::message::{
-    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, Roster, RosterPeer, Status, ToContributor,
-    ToCoordinator,
+    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, Status, ToContributor, ToCoordinator, Verdict,
 };
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
 use links::Linking;
-use round::{Round, Stage};
-
-/// Milliseconds between rosters while everyone fits into one.
-const ROSTER_EVERY_MS: Millis = 2_000;
-/// The same in a large swarm, where a roster is a sample anyway and costs bytes times peers.
-const LARGE_ROSTER_EVERY_MS: Millis = 15_000;
+use round::{Folding, Round, Stage};
+use updates::{Fetched, Name, Updates};
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -63,9 +62,10 @@ pub enum Input {
         from: Id,
         /// The update.
         update: Hash,
-        /// The Euclidean norm of the decoded update, or why there is none.
-        /// [`Reason::Unavailable`] is tried again; any other reason is final.
-        result: Result<f64, Reason>,
+        /// The Euclidean norm of each tensor of the decoded update, in the order of
+        /// [`crate::spec::ModelSpec::layout`], or why there is none. [`Reason::Unavailable`] is tried again; any
+        /// other reason is final.
+        result: Result<Vec<f64>, Reason>,
     },
     /// An [`Output::Fold`] has ended well; all three blobs are stored.
     Folded {
@@ -84,6 +84,8 @@ pub enum Input {
         round: u64,
         /// Whose.
         peer: Id,
+        /// How late it was: which of this contributor's updates it is.
+        age: u8,
         /// Why.
         why: Reason,
     },
@@ -105,7 +107,7 @@ pub enum Output {
     },
     /// Close a contributor's connection once it has been sent what was sent.
     Drop(Id),
-    /// Get an update, from the store or else from the contributor, decode it and take its norm.
+    /// Get an update, from the store or else from the contributor, decode it and take its norms.
     Fetch {
         /// From whom.
         from: Id,
@@ -142,7 +144,7 @@ struct Peer {
     status: Option<Status>,
     status_at: Option<Millis>,
     passed: Option<u64>,
-    /// The newest round for which a commit of this connection was refused.
+    /// The newest origin for which a commit of this connection was refused.
     refused: Option<u64>,
     /// Whether it can link with others.
     links: bool,
@@ -160,6 +162,7 @@ pub struct Coordinator {
     base: BlobRef,
     momentum: Option<BlobRef>,
     stage: Stage,
+    updates: Updates,
     peers: BTreeMap<Id, Peer>,
     /// Refused frames by connected peer; kept apart because a peer may misbehave before its hello.
     refusals: BTreeMap<Id, u32>,
@@ -185,7 +188,7 @@ impl Coordinator {
             }
             Input::Fetched { from, update, result } => self.fetched(from, update, result),
             Input::Folded { round, step, next, momentum } => self.folded(round, step, next, momentum),
-            Input::FoldFailed { round, peer, why } => self.fold_failed(round, peer, why),
+            Input::FoldFailed { round, peer, age, why } => self.fold_failed(round, peer, age, why),
             Input::Evaluated(evaluation) => self.evaluated(evaluation),
         }
         self.advance(now);
@@ -245,15 +248,13 @@ impl Coordinator {
         self.evaluations.iter()
     }
 
-    fn fetched(&mut self, from: Id, update: Hash, result: Result<f64, Reason>) {
+    fn fetched(&mut self, from: Id, update: Hash, result: Result<Vec<f64>, Reason>) {
         let online = self.peers.contains_key(&from);
-        let Some(open) = self.stage.open_round_mut() else { return };
-        let round = open.manifest.round;
-        match open.fetched(&from, update, result, online) {
-            round::Fetched::Accepted => self.send(from, ToContributor::Verdict { round, refused: None }),
-            round::Fetched::Again(update) => self.out.push_back(Output::Fetch { from, update }),
-            round::Fetched::Refused(reason) => self.refuse_commit(from, round, reason),
-            round::Fetched::Nothing => {}
+        match self.updates.fetched(from, update, result, online) {
+            Fetched::Received { origin } => self.tell(from, origin, Verdict::Received),
+            Fetched::Again(update) => self.out.push_back(Output::Fetch { from, update }),
+            Fetched::Refused { origin, why } => self.refuse_commit((from, origin), why),
+            Fetched::Nothing => {}
         }
     }
 
@@ -267,22 +268,25 @@ impl Coordinator {
             round,
             base: self.base.hash,
             accepted: folding.accepted.clone(),
+            rate: folding.rate,
             step,
             next,
             pool: self.spec.reward.pool,
         };
         let fold = Signed::new(&self.identity, &manifest);
         self.out.push_back(Output::Journal(Event::Settled { fold: fold.clone(), momentum }));
-        self.settle(&manifest, momentum).expect("a round that has just folded follows the last settled one");
+        let late = self.settle(&manifest, momentum).expect("a round that has just folded follows the last settled one");
+        late.into_iter().for_each(|name| self.refuse_commit(name, Reason::Late));
         self.stats.accepted += manifest.accepted.len() as u64;
         self.send_all(ToContributor::Folded(fold));
         self.out.push_back(Output::Evaluate { round: self.round, base: self.base });
     }
 
-    fn fold_failed(&mut self, round: u64, peer: Id, why: Reason) {
-        if let Some(reopened) = self.stage.without(round, &peer) {
-            self.stage = Stage::Open(reopened);
-            self.refuse_commit(peer, round, why);
+    fn fold_failed(&mut self, round: u64, peer: Id, age: u8, why: Reason) {
+        if self.stage.reopen(round, &peer, age) {
+            let name = (peer, round - u64::from(age));
+            self.updates.refuse(name, why);
+            self.refuse_commit(name, why);
         }
     }
 
@@ -299,8 +303,9 @@ impl Coordinator {
         }
     }
 
-    /// Moves the head on. The same for a round that has just folded and for one in the journal.
-    fn settle(&mut self, manifest: &FoldManifest, momentum: BlobRef) -> Result<(), RestoreError> {
+    /// Moves the head on; returns the updates that were never folded and are too old now. The same for a round
+    /// that has just folded and for one in the journal.
+    fn settle(&mut self, manifest: &FoldManifest, momentum: BlobRef) -> Result<Vec<Name>, RestoreError> {
         for share in manifest.shares() {
             self.ledger.append(&tributary_ledger::Entry::new(manifest.round, share))?;
         }
@@ -308,7 +313,7 @@ impl Coordinator {
         self.base = manifest.next;
         self.momentum = Some(momentum);
         self.stage = Stage::Idle;
-        Ok(())
+        Ok(self.updates.settled(manifest))
     }
 
     /// Opens, closes and folds rounds as time and peers allow.
@@ -319,28 +324,38 @@ impl Coordinator {
             self.open(now);
         }
         let Stage::Open(open) = &mut self.stage else { return };
-        let (peers, round) = (&self.peers, open.manifest.round);
-        let all_in = |open: &Round| {
-            let is_in = |(id, peer): (&Id, &Peer)| peer.passed == Some(round) || open.is_resolved(id);
-            !peers.is_empty() && peers.iter().all(is_in) && !open.is_fetching()
+        let (peers, updates, round) = (&self.peers, &self.updates, self.round);
+        let all_in = || {
+            let is_in = |(id, peer): (&Id, &Peer)| peer.passed == Some(round) || updates.is_resolved(id, round);
+            !peers.is_empty() && peers.iter().all(is_in) && !updates.is_awaited(round)
         };
         if !open.is_over(now, all_in) {
             return;
         }
-        let (plan, unavailable) = open.plan(self.spec.outer, self.base, self.momentum);
-        for peer in unavailable {
-            self.refuse_commit(peer, round, Reason::Unavailable);
-        }
-        if plan.accepted.len() >= self.spec.round.quorum as usize {
-            self.out.push_back(Output::Fold(plan.clone()));
-            let Stage::Open(open) = std::mem::take(&mut self.stage) else { return };
-            self.stage = Stage::Folding(round::Folding { open, accepted: plan.accepted });
-        } else {
-            // The round goes again, under its number, once there are contributors for it.
-            self.stage = Stage::Idle;
-            if self.peers_suffice() {
-                self.open(now);
+        match std::mem::take(&mut self.stage) {
+            Stage::Open(open) if self.has_quorum() => {
+                let received = self.updates.received(round);
+                let (accepted, rate) = (plan::accept(&received), self.spec.outer.rate(plan::contributors(&received)));
+                let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());
+                let plan = FoldPlan { round, base, momentum, accepted: accepted.clone(), outer, rate };
+                self.out.push_back(Output::Fold(plan));
+                self.stage = Stage::Folding(Folding { open, accepted, rate });
             }
+            _ => self.void(now),
+        }
+    }
+
+    fn has_quorum(&self) -> bool {
+        plan::contributors(&self.updates.received(self.round)) >= self.spec.round.quorum as usize
+    }
+
+    /// The round goes again, under its number, once there are contributors for it.
+    fn void(&mut self, now: Millis) {
+        for name in self.updates.void(self.round) {
+            self.refuse_commit(name, Reason::Unavailable);
+        }
+        if self.peers_suffice() {
+            self.open(now);
         }
     }
 
@@ -353,7 +368,12 @@ impl Coordinator {
         self.out.push_back(Output::Journal(Event::Opened(round.signed.clone())));
         self.send_all(ToContributor::Open(round.announcement(now)));
         self.peers.values_mut().for_each(|peer| peer.passed = None);
+        self.updates.open(self.round, self.base.hash);
         self.stage = Stage::Open(round);
+    }
+
+    fn tell(&mut self, peer: Id, round: u64, verdict: Verdict) {
+        self.send(peer, ToContributor::Verdict { round, verdict });
     }
 
     fn send(&mut self, to: Id, message: ToContributor) {
@@ -365,32 +385,6 @@ impl Coordinator {
             let to = self.peers.keys().copied().collect();
             self.out.push_back(Output::Send { to, message: Box::new(message) });
         }
-    }
-
-    /// Everyone is told who is here; in a large swarm everyone sees the next stretch of peers.
-    fn send_roster(&mut self, now: Millis) {
-        if self.peers.is_empty() || now < self.roster_at {
-            return;
-        }
-        let fits = self.peers.len() <= MAX_ROSTER;
-        self.roster_at = now + if fits { ROSTER_EVERY_MS } else { LARGE_ROSTER_EVERY_MS };
-        let after = self.roster_cursor.filter(|_| !fits);
-        let lines = self.peers.iter().filter(|(id, _)| after.is_none_or(|after| **id > after)).take(MAX_ROSTER);
-        let peers: Vec<_> = lines.map(|(id, peer)| roster_line(*id, peer)).collect();
-        self.roster_cursor = peers.last().filter(|_| peers.len() == MAX_ROSTER).map(|peer| peer.peer);
-        let total = self.peers.len() as u32;
-        self.send_all(ToContributor::Roster(Roster { total, peers }));
-    }
-}
-
-fn roster_line(peer: Id, state: &Peer) -> RosterPeer {
-    let status = state.status.as_ref();
-    RosterPeer {
-        peer,
-        kind: state.kind,
-        tokens: status.map_or(0, |s| s.tokens),
-        tokens_per_s: status.map_or(0.0, |s| s.tokens_per_s),
-        device: status.map_or_else(String::new, |s| s.device.clone()),
     }
 }
 

@@ -204,7 +204,8 @@ impl<'a> Laboratory<'a> {
         let terms: Vec<Term<'_>> =
             updates.iter().map(|(_, tokens, update)| Term { weight: weight(*tokens), clips: &[], update }).collect();
         if !terms.is_empty() {
-            let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, self.spec.step);
+            let rate = self.spec.outer.rate(terms.len());
+            let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, rate, self.spec.step);
             self.bytes_down += update::encode(&step).len() as u64;
             fold::apply(&mut self.base, &step);
             self.pending = Some((self.round, step));
