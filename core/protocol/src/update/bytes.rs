@@ -3,30 +3,39 @@
 //! u16 keep, u8 bits, i8 top exponent; 2^(bits−1) levels as f32, non-negative and ascending; for every
 //! chunk its scale code. If any chunk isn't zero: the frequencies of gaps (unless all values survive) and of
 //! codes, and the entropy coder's state and words. They say, for every value that survives, how many places
-//! lie between it and the one before: the gap over 16 as a symbol, the rest as four bits; then its code.
+//! lie between it and the one before, then its code. Of a gap the low bits ([`low_bits`]) are sent as they are and
+//! the rest as a symbol, of which the last is followed by 12 bits that are added to it.
 
 use ::bytes::{BufMut, BytesMut};
 
 use super::BadUpdate;
 use super::coded::{self, CHUNK, Coded};
-use super::rans::{Decoder, Encoder, Frequencies, STATE_BYTES, max_table};
+use super::rans::{Decoder, Encoder, Frequencies, STATE_BYTES, Span, max_table};
 use crate::spec::Coding;
 
 /// Bytes before the levels.
 const HEAD: usize = 4;
 
-/// Bits of a gap that are sent as they are: within 16 places gaps are about equally frequent.
-const LOW_BITS: u32 = 4;
+/// Symbols of the gaps: what a byte can say.
+const GAPS: usize = 256;
 
-const LOW_MASK: u16 = (1 << LOW_BITS) - 1;
+/// The symbol of this and all longer gaps.
+const LONG: u16 = GAPS as u16 - 1;
 
-/// Symbols of the gaps.
-const GAPS: usize = CHUNK >> LOW_BITS;
+/// Bits by which a long gap is longer, over its low bits.
+const LONG_BITS: u32 = CHUNK.ilog2();
+
+/// Bits of a gap that are sent as they are: within a quarter of the mean gap, gaps are about equally frequent.
+/// At most four: with these, the symbols reach all gaps.
+fn low_bits(coding: Coding) -> u32 {
+    (CHUNK as u32 / u32::from(coding.keep)).ilog2().saturating_sub(2).min(4)
+}
 
 /// How many bytes a coded update of `count` values may have.
 ///
 /// A table that is proportional to what it codes costs at most the logarithm of its symbols' number, and
-/// rounding to 4096ths less than half a bit more: 8 + 4 bits a gap, `bits` a code, one for the rounding.
+/// rounding to 4096ths less than half a bit more: 8 + 4 bits a gap, `bits` a code, one for the rounding. Long
+/// gaps are few where there are fewer than four low bits, and cost less than those bits would.
 pub(super) fn most(coding: Coding, count: u64) -> u64 {
     let (chunks, rest) = (count / CHUNK as u64, (count % CHUNK as u64) as usize);
     let entries = chunks * u64::from(coding.keep) + if rest > 0 { coding.kept(rest) as u64 } else { 0 };
@@ -56,13 +65,17 @@ pub(super) fn write(coded: &Coded, out: &mut BytesMut) {
         coded.codes.iter().rev().for_each(|&code| encoder.put(code_spans[usize::from(code)], 0, 0));
     } else {
         let gaps = Frequencies::of(&count_gaps(&coded.places, coding));
-        let gap_spans = gaps.spans();
+        let (gap_spans, low) = (gaps.spans(), low_bits(coding));
         [gaps, codes].iter().for_each(|table| table.write(out));
         let chunks = coded.places.chunks(coding.keep.into()).zip(coded.codes.chunks(coding.keep.into()));
         for (places, codes) in chunks.rev() {
             for (gap, &code) in gaps_of(places).zip(codes).rev() {
                 encoder.put(code_spans[usize::from(code)], 0, 0);
-                encoder.put(gap_spans[usize::from(gap >> LOW_BITS)], LOW_BITS, u64::from(gap & LOW_MASK));
+                let (symbol, more) = split(gap >> low);
+                if let Some(more) = more {
+                    encoder.put(Span::ALL, LONG_BITS, more.into());
+                }
+                encoder.put(gap_spans[usize::from(symbol)], low, u64::from(gap & ((1 << low) - 1)));
             }
         }
     }
@@ -124,13 +137,14 @@ fn read_entries(coded: &mut Coded, count: usize, body: &[u8]) -> Result<(), BadU
     let slots = codes.slots();
     coded.codes.reserve_exact(entries);
     if let Some(gaps) = &gaps {
-        let gap_slots = gaps.slots();
+        let (gap_slots, low) = (gaps.slots(), low_bits(coding));
         coded.places.reserve_exact(entries);
         for at in full {
             let (mut place, len) = (0, CHUNK.min(count - at * CHUNK) as u32);
             for _ in 0..kept(at) {
-                let (high, low) = decoder.take(&gap_slots, LOW_BITS)?;
-                place += u32::from(high) << LOW_BITS | u32::from(low);
+                let (symbol, rest) = decoder.take(&gap_slots, low)?;
+                let more = if u16::from(symbol) == LONG { decoder.bits(LONG_BITS)? } else { 0 };
+                place += (u32::from(symbol) + u32::from(more)) << low | u32::from(rest);
                 if place >= len {
                     return Err(BadUpdate::Index(at));
                 }
@@ -163,11 +177,16 @@ fn gaps_of(places: &[u16]) -> impl DoubleEndedIterator<Item = u16> + ExactSizeIt
     (0..places.len()).map(move |at| places[at] - before(at))
 }
 
+/// The symbol of a gap without its low bits, and by how much a long one is longer.
+fn split(high: u16) -> (u16, Option<u16>) {
+    if high < LONG { (high, None) } else { (LONG, Some(high - LONG)) }
+}
+
 /// How often each symbol of the gaps occurs. All chunks have as many places but the last.
 fn count_gaps(places: &[u16], coding: Coding) -> Vec<u32> {
-    let mut counts = vec![0; GAPS];
+    let (mut counts, low) = (vec![0; GAPS], low_bits(coding));
     for chunk in places.chunks(coding.keep.into()) {
-        gaps_of(chunk).for_each(|gap| counts[usize::from(gap >> LOW_BITS)] += 1);
+        gaps_of(chunk).for_each(|gap| counts[usize::from(split(gap >> low).0)] += 1);
     }
     counts
 }

@@ -38,7 +38,7 @@ pub(super) fn compress(values: &[f32], coding: Coding) -> Coded {
     let middles: Vec<f32> = levels.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let mut codes = Vec::with_capacity(entries);
     each.visit(|ratio, sign| {
-        let level = middles.iter().filter(|middle| ratio > **middle).count() as u8;
+        let level = middles.partition_point(|middle| *middle < ratio) as u8;
         codes.push(level << 1 | sign);
     });
     let signed = levels.into_iter().flat_map(|level| [level, -level]).collect();

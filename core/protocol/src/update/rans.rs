@@ -112,6 +112,11 @@ pub(super) struct Span {
     start: u64,
 }
 
+impl Span {
+    /// The only symbol: for bits without one.
+    pub(super) const ALL: Self = Self { share: TOTAL as u64, start: 0 };
+}
+
 /// Takes symbols, the last first.
 pub(super) struct Encoder {
     state: u64,
@@ -164,15 +169,21 @@ impl<'a> Decoder<'a> {
     pub(super) fn take(&mut self, slots: &[u32; TOTAL as usize], width: u32) -> Result<(u8, u16), BadUpdate> {
         let mask = u64::from(TOTAL - 1);
         let slot = u64::from(slots[(self.state & mask) as usize]);
-        let state = ((slot & mask) + 1) * (self.state >> SCALE) + (slot >> SCALE & mask);
-        let bits = state & ((1 << width) - 1);
-        self.state = state >> width;
+        self.state = ((slot & mask) + 1) * (self.state >> SCALE) + (slot >> SCALE & mask);
+        Ok(((slot >> 24) as u8, self.bits(width)?))
+    }
+
+    /// Bits without a symbol, at most 12.
+    #[inline]
+    pub(super) fn bits(&mut self, width: u32) -> Result<u16, BadUpdate> {
+        let bits = self.state & ((1 << width) - 1);
+        self.state >>= width;
         if self.state < LOW {
             let (word, words) = self.words.split_first().ok_or(BadUpdate::Short)?;
             self.state = self.state << 32 | u64::from(u32::from_le_bytes(*word));
             self.words = words;
         }
-        Ok(((slot >> 24) as u8, bits as u16))
+        Ok(bits as u16)
     }
 
     /// Whether all words are read and the state is the one that an encoder begins with.
