@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use tributary_protocol::BlobRef;
 use tributary_protocol::spec::{
-    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
 };
 
 use crate::data;
@@ -161,7 +161,7 @@ impl RunFile {
             3_000_000..25_000_000 => 1e-3,
             _ => 6e-4,
         };
-        let inner = self.inner;
+        let (inner, outer) = (self.inner, Outer::default());
         Ok(RunSpec {
             name: self.name.unwrap_or_else(|| data_name.to_owned()),
             seed: self.seed,
@@ -178,11 +178,10 @@ impl RunFile {
                 batch: inner.batch.unwrap_or(8),
                 seq: inner.seq.unwrap_or(model.context.min(256)),
             },
-            // DiLoCo's (arXiv 2311.08105, section 3.1).
             outer: Outer {
-                lr: self.outer.lr.map_or_else(|| vec![0.7], Vec::from),
-                momentum: self.outer.momentum.unwrap_or(0.9),
-                average: self.outer.average.unwrap_or(Average::All),
+                lr: self.outer.lr.map_or(outer.lr, Vec::from),
+                momentum: self.outer.momentum.unwrap_or(outer.momentum),
+                average: self.outer.average.unwrap_or(outer.average),
             },
             round: RoundRule {
                 seconds: self.round.seconds.unwrap_or(60),
@@ -190,10 +189,10 @@ impl RunFile {
                 quorum: self.round.quorum.unwrap_or(1),
                 stale: self.round.stale.unwrap_or(0.5),
             },
-            update: self.update.unwrap_or(UpdateFormat::F32),
-            first: self.first.unwrap_or(UpdateFormat::F32),
-            step: self.step.unwrap_or(UpdateFormat::F32),
-            feedback: self.feedback.unwrap_or(1.0),
+            update: self.update.unwrap_or(UpdateFormat::UPDATE),
+            first: self.first.unwrap_or(UpdateFormat::FIRST),
+            step: self.step.unwrap_or(UpdateFormat::STEP),
+            feedback: self.feedback.unwrap_or(FEEDBACK),
             reward: Reward { pool: self.reward.pool.unwrap_or(1_000_000) },
             model,
         })

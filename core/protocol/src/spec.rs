@@ -169,6 +169,25 @@ pub enum UpdateFormat {
     Coded(Coding),
 }
 
+impl UpdateFormat {
+    /// The usual form of an update: at least 215 times fewer bytes than f32. The laboratory (`cargo xtask bench
+    /// learn`) chose it, as it did the other defaults here; see ARCHITECTURE.md.
+    pub const UPDATE: Self = Self::Coded(Coding { keep: 64, bits: 2 });
+    /// The usual form of a newcomer's first update.
+    pub const FIRST: Self = Self::Coded(Coding { keep: 4096, bits: 4 });
+    /// The usual form of a round's step.
+    pub const STEP: Self = Self::Coded(Coding { keep: 512, bits: 4 });
+}
+
+/// The usual decay of error feedback.
+pub const FEEDBACK: f32 = 0.9;
+
+impl Default for Outer {
+    fn default() -> Self {
+        Self { lr: vec![1.0, 1.0, 0.7, 0.5], momentum: 0.0, average: Average::Senders }
+    }
+}
+
 /// How much of an update is sent. Of every [`CHUNK`](crate::update::CHUNK) consecutive values the `keep`
 /// largest by magnitude survive; a shorter last chunk keeps its share, rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tributary_ledger::Ledger;
 
 pub use journal::{Event, RestoreError};
-pub use plan::FoldPlan;
+pub use plan::{FoldPlan, accept};
+pub use updates::Received;
 
 use crate::limits::VIEW_HISTORY;
 use crate::message::{

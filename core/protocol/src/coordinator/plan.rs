@@ -39,7 +39,7 @@ pub(super) fn contributors(received: &[Received<'_>]) -> usize {
 }
 
 /// Weighs and clips the updates of a fold.
-pub(super) fn accept(received: &[Received<'_>]) -> Vec<Accepted> {
+pub fn accept(received: &[Received<'_>]) -> Vec<Accepted> {
     let total: u64 = received.iter().map(|update| update.tokens).sum();
     let bounds = bounds(received);
     let accepted = received.iter().map(|update| {

@@ -75,14 +75,17 @@ pub(super) enum Fetched {
 
 /// An update that can be folded.
 #[derive(Debug)]
-pub(super) struct Received<'a> {
-    pub(super) peer: Id,
-    pub(super) update: BlobRef,
-    pub(super) age: u8,
+pub struct Received<'a> {
+    /// Whose.
+    pub peer: Id,
+    /// Its blob.
+    pub update: BlobRef,
+    /// Rounds that it came late.
+    pub age: u8,
     /// As far as they count.
-    pub(super) tokens: u64,
+    pub tokens: u64,
     /// Of each tensor.
-    pub(super) norms: &'a [f64],
+    pub norms: &'a [f64],
 }
 
 impl Updates {

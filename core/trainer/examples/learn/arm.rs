@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use tributary_protocol::BlobRef;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::spec::{
-    Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
 };
 
-/// What is tried.
+/// What is tried. What isn't said is as in a run file that doesn't say it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Arm {
     /// The model.
     pub(crate) preset: String,
@@ -47,6 +47,37 @@ pub(crate) struct Arm {
     pub(crate) device: DeviceChoice,
     /// Held-out windows of the last evaluation.
     pub(crate) windows: usize,
+}
+
+impl Default for Arm {
+    fn default() -> Self {
+        let outer = Outer::default();
+        Self {
+            preset: "tiny".to_owned(),
+            seed: 1,
+            tokens: 100_000,
+            replicas: 0,
+            batch: 24,
+            seq: 64,
+            steps: 5,
+            optimizer: Optimizer::AdamW,
+            lr: 3e-3,
+            warmup: 20,
+            outer_lr: outer.lr,
+            momentum: outer.momentum,
+            average: outer.average,
+            update: UpdateFormat::UPDATE,
+            first: UpdateFormat::FIRST,
+            step: UpdateFormat::STEP,
+            feedback: FEEDBACK,
+            delay: 0.0,
+            miss: 0.0,
+            leave: 0.0,
+            speeds: Vec::new(),
+            device: DeviceChoice::Cpu,
+            windows: 1024,
+        }
+    }
 }
 
 impl Arm {

@@ -8,11 +8,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::executor::block_on;
 use serde_json::json;
+use tributary_protocol::coordinator::{Received, accept};
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{self, OuterState, Term, state_hash};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::{self, Update};
-use tributary_protocol::{Hash, Id};
+use tributary_protocol::{BlobRef, Hash, Id};
 use tributary_trainer::burn::tensor::{Device, Tensor};
 use tributary_trainer::{Batch, Evaluator, Feed, Replica, initial_weights, open_device};
 
@@ -66,13 +67,14 @@ pub(crate) fn run(file: &Path, data: &Path) -> Result<(), String> {
     lab.settle()?;
     let loss = evaluate(lab.weights()?.as_slice(), arm.windows)?;
     println!("{}", json!({ "tokens": lab.tokens, "loss": loss }));
-    let per_upload = |bytes: u64| bytes as f64 / lab.uploads.max(1) as f64;
+    let mean = |bytes: u64, count: u64| if count > 0 { Some(bytes as f64 / count as f64) } else { None };
+    let Traffic { uploads, up, firsts, first, down } = lab.bytes;
     println!(
         "{}",
         json!({
-            "arm": arm, "loss": loss, "tokens": lab.tokens, "rounds": lab.round, "uploads": lab.uploads,
-            "bytes_f32": 4 * spec.model.params(), "bytes_up": per_upload(lab.bytes_up),
-            "bytes_down": lab.bytes_down as f64 / lab.round.max(1) as f64,
+            "arm": arm, "loss": loss, "tokens": lab.tokens, "rounds": lab.round, "clipped": lab.clipped,
+            "bytes_f32": 4 * spec.model.params(), "bytes_up": mean(up, uploads), "bytes_first": mean(first, firsts),
+            "bytes_up_all": mean(up + first, uploads + firsts), "bytes_down": mean(down, lab.round),
             "seconds": began.elapsed().as_secs_f64(), "backend": info.backend, "device": info.name,
         })
     );
@@ -98,6 +100,34 @@ impl Text {
     }
 }
 
+/// An update on its way to the fold.
+struct Sent {
+    peer: Id,
+    blob: BlobRef,
+    tokens: u64,
+    norms: Vec<f64>,
+    update: Update,
+}
+
+/// What crossed the network.
+#[derive(Default)]
+struct Traffic {
+    uploads: u64,
+    up: u64,
+    /// First updates, which have a form of their own.
+    firsts: u64,
+    first: u64,
+    down: u64,
+}
+
+impl Traffic {
+    fn count(&mut self, is_first: bool, bytes: usize) {
+        let (count, sum) =
+            if is_first { (&mut self.firsts, &mut self.first) } else { (&mut self.uploads, &mut self.up) };
+        (*count, *sum) = (*count + 1, *sum + bytes as u64);
+    }
+}
+
 struct Laboratory<'a> {
     arm: &'a Arm,
     spec: &'a RunSpec,
@@ -112,9 +142,9 @@ struct Laboratory<'a> {
     round: u64,
     born: u64,
     tokens: u64,
-    uploads: u64,
-    bytes_up: u64,
-    bytes_down: u64,
+    bytes: Traffic,
+    /// Updates that were clipped.
+    clipped: u64,
     /// Draws so far, for chances.
     draws: u64,
 }
@@ -135,9 +165,8 @@ impl<'a> Laboratory<'a> {
             round: 0,
             born: 0,
             tokens: 0,
-            uploads: 0,
-            bytes_up: 0,
-            bytes_down: 0,
+            bytes: Traffic::default(),
+            clipped: 0,
             draws: 0,
         };
         lab.workers = (0..arm.replicas.max(1)).map(|_| lab.newcomer()).collect();
@@ -182,33 +211,23 @@ impl<'a> Laboratory<'a> {
             self.round += 1;
             return Ok(());
         }
-        let mut updates = Vec::new();
+        let mut sent = Vec::new();
         for at in 0..self.workers.len() {
             if self.chance(self.arm.miss) {
                 continue;
             }
             let worker = &mut self.workers[at];
+            let is_first = worker.replica.rest().is_none();
             let update = block_on(worker.replica.cut(self.spec, self.round)).map_err(|error| error.to_string())?;
-            let update = update.ok_or("the weights were no longer numbers")?;
-            let bytes = update::encode(&update);
-            let allowed = [self.spec.update, self.spec.first];
-            let update =
-                update::decode(&allowed, &bytes, self.spec.model.params()).map_err(|error| error.to_string())?;
-            (self.uploads, self.bytes_up) = (self.uploads + 1, self.bytes_up + bytes.len() as u64);
-            updates.push((worker.id, std::mem::take(&mut worker.tokens), update));
+            let bytes = update::encode(&update.ok_or("the weights were no longer numbers")?);
+            let update = update::decode(&self.spec.sent_formats(), &bytes, self.spec.model.params())
+                .map_err(|error| error.to_string())?;
+            self.bytes.count(is_first, bytes.len());
+            let (peer, tokens) = (worker.id, std::mem::take(&mut worker.tokens));
+            sent.push(Sent { peer, blob: BlobRef::of(&bytes), tokens, norms: update.norms(&self.layout), update });
         }
-        // The manifest's order.
-        updates.sort_by_key(|(id, ..)| *id);
-        let total: u64 = updates.iter().map(|(_, tokens, _)| tokens).sum();
-        let weight = |tokens: u64| (tokens as f64 / total as f64) as f32;
-        let terms: Vec<Term<'_>> =
-            updates.iter().map(|(_, tokens, update)| Term { weight: weight(*tokens), clips: &[], update }).collect();
-        if !terms.is_empty() {
-            let rate = self.spec.outer.rate(terms.len());
-            let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, rate, self.spec.step);
-            self.bytes_down += update::encode(&step).len() as u64;
-            fold::apply(&mut self.base, &step);
-            self.pending = Some((self.round, step));
+        if !sent.is_empty() {
+            self.fold(sent);
         }
         self.round += 1;
         for at in 0..self.workers.len() {
@@ -220,6 +239,27 @@ impl<'a> Laboratory<'a> {
             self.settle()?;
         }
         Ok(())
+    }
+
+    /// The coordinator's part of a round: weighs and clips as it does, and folds.
+    fn fold(&mut self, mut sent: Vec<Sent>) {
+        sent.sort_by_key(|sent| sent.peer);
+        let mut received = Vec::new();
+        for Sent { peer, blob, tokens, norms, .. } in &sent {
+            received.push(Received { peer: *peer, update: *blob, age: 0, tokens: *tokens, norms });
+        }
+        let accepted = accept(&received);
+        let clips: Vec<_> = accepted.iter().map(|accepted| accepted.factors(self.layout.len())).collect();
+        let mut terms = Vec::new();
+        for ((accepted, clips), Sent { update, .. }) in accepted.iter().zip(&clips).zip(&sent) {
+            self.clipped += u64::from(!clips.is_empty());
+            terms.push(Term { weight: accepted.weight, clips, update });
+        }
+        let rate = self.spec.outer.rate(terms.len());
+        let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, rate, self.spec.step);
+        self.bytes.down += update::encode(&step).len() as u64;
+        fold::apply(&mut self.base, &step);
+        self.pending = Some((self.round, step));
     }
 
     /// Every replica gets the last fold.

@@ -28,7 +28,11 @@ impl Arm {
 
 /// Every arm.
 pub(crate) fn all(quick: bool) -> Vec<Arm> {
-    let f32s = json!({ "update": "f32", "first": "f32", "step": "f32", "feedback": 0.0 });
+    // Dense DiLoCo as it does best here; see ARCHITECTURE.md.
+    let f32s = json!({
+        "update": "f32", "first": "f32", "step": "f32", "feedback": 0.0,
+        "outer_lr": [1.0], "momentum": 0.0, "average": "all",
+    });
     let four = json!({ "coded": { "keep": 4096, "bits": 4 } });
     let many: &[u64] = &[2, 4, 8];
     // With few tokens there is time for one seed and for fewer arms.
@@ -49,15 +53,16 @@ pub(crate) fn all(quick: bool) -> Vec<Arm> {
     add("equal-speeds", true, &[3], json!({}));
     add("mixed-speeds", true, &[3], json!({ "speeds": [1, 4, 16] }));
     // Tried on the way to the default; see ARCHITECTURE.md.
-    add("diloco", false, many, merged(&f32s, json!({ "outer_lr": 0.7, "momentum": 0.9 })));
-    add("average", false, many, merged(&f32s, json!({ "outer_lr": 1.0, "momentum": 0.0 })));
-    add("four-bit", false, many, json!({ "update": four, "first": four, "step": four, "feedback": 1.0 }));
+    add("diloco", false, many, merged(&f32s, json!({ "outer_lr": [0.7], "momentum": 0.9 })));
+    add("four-bit", false, many, json!({ "update": four, "first": four, "step": four }));
     add("one-bit", false, many, json!({ "update": { "coded": { "keep": 64, "bits": 1 } } }));
     add("keep-32", false, many, json!({ "update": { "coded": { "keep": 32, "bits": 2 } } }));
     add("keep-128", false, many, json!({ "update": { "coded": { "keep": 128, "bits": 2 } } }));
-    add("forget", false, many, json!({ "feedback": 0.95 }));
-    add("remember", false, many, json!({ "feedback": 1.0 }));
-    add("senders", false, many, json!({ "average": "senders" }));
+    add("forget-more", false, many, json!({ "feedback": 0.8 }));
+    add("forget-nothing", false, many, json!({ "feedback": 1.0 }));
+    add("all", false, many, json!({ "average": "all", "outer_lr": [1.0] }));
+    add("long-rounds", false, many, json!({ "steps": 20 }));
+    add("dense-long-rounds", false, many, merged(&f32s, json!({ "steps": 20 })));
     add("sparse-first", false, many, json!({ "first": { "coded": { "keep": 64, "bits": 2 } } }));
     add("step-f32", false, many, json!({ "step": "f32" }));
     add("late-fold", false, many, json!({ "delay": 0.5 }));

@@ -18,7 +18,10 @@ pub(crate) struct Outcome {
     pub(crate) curve: Vec<(f64, f64)>,
     /// Bytes of an update as f32, and as sent on average.
     bytes_f32: f64,
+    /// Of a newcomer's first update apart.
     bytes_up: f64,
+    /// First updates included.
+    bytes_up_all: f64,
     bytes_down: f64,
 }
 
@@ -36,8 +39,10 @@ impl Outcome {
             loss: number("loss")?,
             curve: lines[..lines.len() - 1].iter().filter_map(point).collect(),
             bytes_f32: number("bytes_f32")?,
-            bytes_up: number("bytes_up")?,
-            bytes_down: number("bytes_down")?,
+            // Nothing is sent where there is one model for all.
+            bytes_up: number("bytes_up").unwrap_or(0.0),
+            bytes_up_all: number("bytes_up_all").unwrap_or(0.0),
+            bytes_down: number("bytes_down").unwrap_or(0.0),
         })
     }
 
@@ -144,6 +149,7 @@ pub(crate) fn json(outcomes: &[Outcome]) -> Value {
     json!({
         "parity_percent": by_replicas(|_| ("data-parallel", 0)),
         "bytes_ratio": bytes.map(|mean| mean.mean),
+        "bytes_ratio_with_first": mean_of(outcomes, ("default", 8), |o| o.bytes_f32 / o.bytes_up_all).map(|mean| mean.mean),
         "bytes_ratio_down": mean_of(outcomes, ("default", 8), |o| o.bytes_f32 / o.bytes_down).map(|mean| mean.mean),
         "loss_vs_dense_percent": by_replicas(|replicas| ("dense", replicas)),
         "churn_percent": number(over(outcomes, ("missing", 8), ("default", 8))),
@@ -163,7 +169,7 @@ mod tests {
     fn outcome(name: &'static str, replicas: u64, seed: u64, loss: f64) -> Outcome {
         let settings = Map::from_iter([("seed".to_owned(), json!(seed))]);
         let arm = Arm { name, replicas, usual: true, settings };
-        Outcome { arm, loss, curve: Vec::new(), bytes_f32: 300.0, bytes_up: 2.0, bytes_down: 10.0 }
+        Outcome { arm, loss, curve: Vec::new(), bytes_f32: 300.0, bytes_up: 2.0, bytes_up_all: 3.0, bytes_down: 10.0 }
     }
 
     #[test]
