@@ -21,9 +21,9 @@ const LARGE: u64 = 1024 * 1024;
 /// For everything after the builds.
 const LIMIT: Duration = minutes(15);
 /// 2.46 million parameters, and steps so small that eight peers share two cores. A round waits until everyone's
-/// update is in.
+/// update is in. Steps go uncoded: 10 MB are to be spread in every round.
 const RUN: &str = "\
-[model]\nwidth = 192\nlayers = 6\nheads = 6\nkv_heads = 2\nhidden = 512\ncontext = 64\n\
+update = \"f32\"\nfirst = \"f32\"\nstep = \"f32\"\n[model]\nwidth = 192\nlayers = 6\nheads = 6\nkv_heads = 2\nhidden = 512\ncontext = 64\n\
 [inner]\nbatch = 1\nseq = 32\nwarmup = 5\n[round]\nseconds = 20\ngrace = 60\nquorum = 1\n";
 
 /// Builds, runs and reports.
