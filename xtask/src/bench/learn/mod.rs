@@ -69,7 +69,7 @@ impl Settings {
         };
         let quick = args.contains(&"--quick");
         if quick {
-            (settings.quick, settings.tokens, settings.seeds) = (true, 300_000, 1);
+            (settings.quick, settings.tokens, settings.seeds) = (true, 200_000, 1);
         }
         let mut args = args.iter();
         while let Some(arg) = args.next() {
