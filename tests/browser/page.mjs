@@ -94,6 +94,23 @@ await check('a round is folded and credited, and the weights are named', async (
   const truth = rounds.find((one) => one.round === row.round);
   expect(truth.after === row.state, `the tab holds ${row.state}, the coordinator ${truth.after}`);
   expect((await snapshot(page)).credits > 0, 'it earned nothing');
+  const kept = await page.evaluate(async () => {
+    const root = await navigator.storage.getDirectory();
+    return (await (await root.getFileHandle('error-feedback')).getFile()).size;
+  });
+  expect(kept > 1_000_000, `it keeps ${kept} bytes of what its update left out`);
+});
+
+await check('two contributors link directly', async (page) => {
+  const elsewhere = await browser.newContext();
+  const other = await elsewhere.newPage();
+  for (const one of [page, other]) {
+    await one.goto(`${url}?device=cpu`);
+    await start(one);
+  }
+  const linked = async (one) => (await snapshot(one))?.peers?.some((peer) => peer.path === 'direct');
+  await until('a direct link', 60, async () => (await linked(page)) && (await linked(other)));
+  await elsewhere.close();
 });
 
 await check('Stop answers at once, and Start goes on as the same contributor', async (page) => {
