@@ -94,7 +94,7 @@ impl Replica {
             Some(rest) => {
                 due.iter_mut().zip(rest).for_each(|(due, rest)| *due += spec.feedback * rest);
                 let missed = self.settled.map_or(0, |settled| round.saturating_sub(settled + 1));
-                spec.update.after(missed)
+                spec.update_after(missed)
             }
             None => spec.first,
         };
