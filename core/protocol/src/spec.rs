@@ -179,9 +179,6 @@ impl UpdateFormat {
     pub const STEP: Self = Self::Coded(Coding { keep: 512, bits: 4 });
 }
 
-/// How often an update's values are doubled, at most, for rounds without one.
-const MOST_DOUBLED: u32 = 3;
-
 /// The usual decay of error feedback.
 pub const FEEDBACK: f32 = 0.9;
 
@@ -321,22 +318,9 @@ impl RunSpec {
         Hash(*hasher.finalize().as_bytes())
     }
 
-    /// The form of an update after so many rounds in which the sender had none folded. What wasn't sent then may be
-    /// sent now: for 1, 3 and 7 of them twice, four and eight times as many values.
-    pub fn update_after(&self, missed: u64) -> UpdateFormat {
-        match self.update {
-            UpdateFormat::F32 => UpdateFormat::F32,
-            UpdateFormat::Coded(Coding { keep, bits }) => {
-                let times = 1 << missed.saturating_add(1).ilog2().min(MOST_DOUBLED);
-                UpdateFormat::Coded(Coding { keep: keep.saturating_mul(times).min(crate::update::CHUNK as u16), bits })
-            }
-        }
-    }
-
     /// The forms in which a contributor may send an update.
-    pub fn sent_formats(&self) -> Vec<UpdateFormat> {
-        let usual = (0..=MOST_DOUBLED).map(|doubled| self.update_after((1 << doubled) - 1));
-        usual.chain([self.first]).collect()
+    pub fn sent_formats(&self) -> [UpdateFormat; 2] {
+        [self.update, self.first]
     }
 
     /// Refuses a run that nobody could train, naming the field.

@@ -25,8 +25,6 @@ pub struct Replica {
     /// The update that the anchor went into, until its round folds. Until then local − base holds all of that
     /// work, so a second cut sends it again and what the first left out doesn't count.
     sent: Option<Sent>,
-    /// The newest round in whose fold an update of this contributor could be.
-    settled: Option<u64>,
     /// Whether local weights differ from the anchor.
     moved: bool,
     /// `None`: not known, because this contributor is new or its storage was lost.
@@ -43,7 +41,7 @@ impl Replica {
     /// Starts from the base that is called `hash`.
     pub fn new(spec: &RunSpec, base: Vec<f32>, hash: Hash, device: Device) -> Self {
         let trainer = Trainer::new(spec, &base, device);
-        Self { anchor: base.clone(), base, hash, trainer, sent: None, settled: None, moved: false, rest: None }
+        Self { anchor: base.clone(), base, hash, trainer, sent: None, moved: false, rest: None }
     }
 
     /// The base's name.
@@ -93,8 +91,7 @@ impl Replica {
         let format = match &self.rest {
             Some(rest) => {
                 due.iter_mut().zip(rest).for_each(|(due, rest)| *due += spec.feedback * rest);
-                let missed = self.settled.map_or(0, |settled| round.saturating_sub(settled + 1));
-                spec.update_after(missed)
+                spec.update
             }
             None => spec.first,
         };
@@ -138,9 +135,7 @@ impl Replica {
         let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
         if settled {
             self.anchor.clone_from(&base);
-            if let Some(sent) = self.sent.take() {
-                (self.rest, self.settled) = (Some(sent.left), Some(sent.round));
-            }
+            self.rest = self.sent.take().map(|sent| sent.left);
         } else {
             fold::add(&mut self.anchor, &shift);
         }

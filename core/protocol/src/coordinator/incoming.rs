@@ -120,7 +120,7 @@ impl Coordinator {
         // Without a base the round is too old, or void.
         let base = self.updates.base(commit.round).ok_or(Reason::Late)?;
         let most = |format| update::max_bytes(format, self.spec.model.params());
-        let most = self.spec.sent_formats().into_iter().map(most).fold(0, u64::max);
+        let most = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
         commit.check(&self.run, &base, most)?;
         if let Some(known) = self.updates.known(from, commit)? {
             return Ok(known);
