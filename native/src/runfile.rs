@@ -280,7 +280,8 @@ mod tests {
         let form = "update = { coded = { keep = 64, bits = 2 } }\nstep = \"f32\"\nfeedback = 0.9\n";
         let spec = load_text(&format!("{data}{form}[outer]\naverage = \"senders\"")).unwrap();
         assert_eq!(spec.update, UpdateFormat::Coded(Coding { keep: 64, bits: 2 }));
-        assert_eq!((spec.first, spec.step, spec.feedback), (UpdateFormat::F32, UpdateFormat::F32, 0.9));
+        assert_eq!((spec.first, spec.step, spec.feedback), (UpdateFormat::FIRST, UpdateFormat::F32, 0.9));
+        assert_eq!((tiny.update, tiny.step, &tiny.outer), (UpdateFormat::UPDATE, UpdateFormat::STEP, &Outer::default()));
         assert_eq!(spec.outer.average, Average::Senders);
     }
 

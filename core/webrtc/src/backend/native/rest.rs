@@ -21,14 +21,14 @@ use super::peer::lock;
 
 /// How many channels that we opened rest before some are closed. Each costs a few KiB, and the crate looks at
 /// every channel for every packet; so many cost a fast transfer a few percent.
-const OURS: usize = 256;
+const OURS: usize = 512;
 
 /// The same for channels of the other side's, which knows best when to close them. More than it lets rest if
 /// it is one of us.
 const THEIRS: usize = 2 * OURS;
 
 /// How long a channel that we opened rests, and one of the other side's.
-const AGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+const AGE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(45));
 
 /// How many channels the other side may leave unconfirmed.
 const ABANDONED: usize = OURS;
@@ -39,9 +39,10 @@ const CALM: Duration = Duration::from_secs(5);
 /// How often to ask whether it has.
 const ASK: Duration = Duration::from_millis(5);
 
-/// The least and the most that new channels wait after some were closed, and how many round trips between.
-const SETTLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-const SETTLE_ROUND_TRIPS: f64 = 4.0;
+/// The least and the most that new channels wait after some were closed, and how many round trips between. On a
+/// machine whose processors are all busy the other side may take a tenth of a second to get round to it.
+const SETTLE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(2));
+const SETTLE_ROUND_TRIPS: f64 = 8.0;
 
 type Resting = VecDeque<(Instant, Arc<dyn DataChannel>)>;
 
