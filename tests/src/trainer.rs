@@ -9,7 +9,7 @@ use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{add, apply, f32_from_le, state_hash};
 use tributary_protocol::job::{Backend, DeviceInfo, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
-use tributary_protocol::{Hash, Id, Millis, update};
+use tributary_protocol::{BlobRef, Hash, Id, Millis, update};
 
 use crate::Random;
 
@@ -26,10 +26,28 @@ pub enum Pace {
     Lockstep,
 }
 
+/// What holds up a trainer, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pauses {
+    /// Making a usual update.
+    pub cut: Millis,
+    /// Making an update of which nothing was sent before.
+    pub first_cut: Millis,
+    /// Adding a step.
+    pub fold: Millis,
+}
+
 /// The trainer of one contributor.
 #[derive(Debug)]
 pub struct SimTrainer {
     pace: Pace,
+    /// With these, every round waits for its data too. `None`: nothing takes time.
+    pub(crate) pauses: Option<Pauses>,
+    busy_until: Millis,
+    /// The round that it trains for as soon as there is data.
+    awaits: Option<u64>,
+    /// When it was first told to train.
+    began: Option<Millis>,
     own: usize,
     withholds: u32,
     /// How much larger than they should be its steps are, where they don't count themselves.
@@ -46,6 +64,7 @@ pub struct SimTrainer {
 struct Open {
     spec: RunSpec,
     me: Id,
+    shard: BlobRef,
 }
 
 #[derive(Debug)]
@@ -65,6 +84,10 @@ impl SimTrainer {
     pub fn new(pace: Pace, own: usize, withholds: u32, random: Random) -> Self {
         Self {
             pace,
+            pauses: None,
+            busy_until: 0,
+            awaits: None,
+            began: None,
             own,
             withholds,
             loudness: 1.0,
@@ -87,6 +110,18 @@ impl SimTrainer {
         self.steps
     }
 
+    /// Until when its jobs so far hold it up.
+    pub fn busy_until(&self) -> Millis {
+        self.busy_until
+    }
+
+    /// The part of the time since it was first told to train in which it trained; `None` before that.
+    pub fn utilisation(&self, now: Millis) -> Option<f64> {
+        let Pace::Timed(step_ms) = self.pace else { return None };
+        let trained = self.trained + self.training.map_or(0, |(_, since)| now.saturating_sub(since) / step_ms);
+        Some((trained * step_ms) as f64 / (now - self.began?) as f64)
+    }
+
     /// Does a job.
     pub fn job(&mut self, now: Millis, job: Job) -> Vec<Report> {
         self.train_until(now);
@@ -95,16 +130,53 @@ impl SimTrainer {
             Job::Base { round, hash, weights } => vec![self.rebase(round, hash, &weights)],
             Job::Train { round, .. } => {
                 assert!(self.state.is_some(), "an order to train without a base");
-                self.training = Some((round, now));
-                vec![Report::Progress(self.progress(round))]
+                self.began.get_or_insert(now);
+                self.train(now, round)
             }
-            Job::Shard { .. } => Vec::new(),
-            Job::Cut { round } => vec![self.cut(round)],
-            Job::Fold { round, step, next } => vec![self.fold(round, &step, next)],
-            Job::Pause => {
-                self.training = None;
+            Job::Shard { .. } => {
+                if let Some(round) = self.awaits.take() {
+                    self.training = Some((round, now.max(self.busy_until)));
+                }
                 Vec::new()
             }
+            Job::Cut { round } => {
+                let report = self.cut(round);
+                self.hold_up(now, |pauses, first| if first { pauses.first_cut } else { pauses.cut });
+                vec![report]
+            }
+            Job::Fold { round, step, next } => {
+                self.hold_up(now, |pauses, _| pauses.fold);
+                vec![self.fold(round, &step, next)]
+            }
+            Job::Pause => {
+                (self.training, self.awaits) = (None, None);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Trains for a round, whose data it may have to ask for.
+    fn train(&mut self, now: Millis, round: u64) -> Vec<Report> {
+        let progress = Report::Progress(self.progress(round));
+        match (&self.open, self.pauses) {
+            (Some(open), Some(_)) if self.training.is_none_or(|(before, _)| before != round) => {
+                (self.training, self.awaits) = (None, Some(round));
+                vec![progress, Report::Need(open.shard)]
+            }
+            _ => {
+                self.training = Some((round, now.max(self.busy_until)));
+                vec![progress]
+            }
+        }
+    }
+
+    /// A job takes time, in which there is no training. What is done of a step stays done.
+    fn hold_up(&mut self, now: Millis, pause: impl FnOnce(&Pauses, bool) -> Millis) {
+        let Some(pauses) = &self.pauses else { return };
+        let ms = pause(pauses, self.state.as_ref().is_some_and(|state| state.residual.is_none()));
+        self.busy_until = self.busy_until.max(now) + ms;
+        if let Some((_, since)) = &mut self.training {
+            *since += ms;
         }
     }
 
@@ -115,9 +187,10 @@ impl SimTrainer {
     fn start(&mut self, spec: RunSpec, data: &[u8], me: Id) -> Vec<Report> {
         let manifest: DataManifest = serde_json::from_slice(data).unwrap();
         manifest.check(spec.tokenizer, spec.inner.seq).unwrap();
-        self.open = Some(Open { spec, me });
+        let shard = manifest.train[0];
+        self.open = Some(Open { spec, me, shard });
         let device = DeviceInfo { backend: Backend::Cpu, name: "simulated".to_owned(), note: None };
-        vec![Report::Ready(device), Report::Need(manifest.train[0])]
+        vec![Report::Ready(device), Report::Need(shard)]
     }
 
     fn rebase(&mut self, round: u64, hash: Hash, weights: &Bytes) -> Report {
@@ -184,7 +257,8 @@ impl SimTrainer {
 
     fn train_until(&mut self, now: Millis) {
         let (Pace::Timed(step_ms), Some((round, since))) = (self.pace, self.training) else { return };
-        let steps = (now - since) / step_ms;
+        // Held up, it goes on later than now.
+        let steps = now.saturating_sub(since) / step_ms;
         self.training = Some((round, since + steps * step_ms));
         let random = Random::new(self.random.bits());
         self.step(steps, random);

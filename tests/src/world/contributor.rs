@@ -22,11 +22,13 @@ pub struct Node {
     pub(super) identity: Identity,
     /// Steps of earlier lives.
     trained_before: u64,
-    trainer: SimTrainer,
+    pub(super) trainer: SimTrainer,
     /// As many of the newest updates as can count.
     pub(super) offered: VecDeque<(Hash, Bytes)>,
     /// Milliseconds that the coordinator takes to fetch one, if it isn't as long as on any link.
     pub(super) upload_ms: Option<(Millis, Millis)>,
+    /// When its link has no more blobs to carry, up and down, in microseconds.
+    pub(super) link_free_at: (u64, u64),
     pub(super) alive: bool,
     pub(super) life: u32,
     pub(super) cut_off: bool,
@@ -105,6 +107,7 @@ impl World {
             trainer,
             offered: VecDeque::new(),
             upload_ms: None,
+            link_free_at: (0, 0),
             alive: true,
             life: 0,
             cut_off: false,
@@ -135,7 +138,9 @@ impl World {
         });
         let own = own_coordinate(index, self.run.spec.model.params());
         let random = Random::new(self.random.bits());
-        (machine, SimTrainer::new(self.config.pace, own, self.config.withholds, random))
+        let mut trainer = SimTrainer::new(self.config.pace, own, self.config.withholds, random);
+        trainer.pauses = self.config.costs.as_ref().map(|costs| costs.pauses);
+        (machine, trainer)
     }
 
     /// A contributor dies without a word: its weights and what it offered are gone.
@@ -214,7 +219,7 @@ impl World {
             }
             Output::Send(message) => self.send_to_host(node, message.encode()),
             Output::Fetch(blob) => {
-                let ms = self.random.from_to(self.config.net.fetch_ms);
+                let ms = self.download_ms(node, blob);
                 self.later(ms, Event::NodeFetched { node, life, blob });
             }
             Output::Offer(blob, bytes) => {
@@ -228,7 +233,8 @@ impl World {
                 for report in self.nodes[node].trainer.job(self.now, job) {
                     // Long enough that other inputs come between an order and its answer.
                     let ms = self.random.from_to((1, 60));
-                    let at = (self.now + ms).max(self.nodes[node].reports_at);
+                    let done = self.now.max(self.nodes[node].trainer.busy_until());
+                    let at = (done + ms).max(self.nodes[node].reports_at);
                     self.nodes[node].reports_at = at;
                     self.at(at, Event::NodeReports { node, life, report });
                 }

@@ -191,11 +191,12 @@ impl World {
             }
             Output::Fetch { from, update } => {
                 let from = self.index[&from];
-                let ms = self.random.from_to(self.nodes[from].upload_ms.unwrap_or(self.config.net.fetch_ms));
+                let ms = self.upload_ms(from, update);
                 self.later(ms, Event::UpdateFetched { life, from, update });
             }
             Output::Fold(plan) => {
-                let ms = self.random.from_to((20, 500));
+                let ms =
+                    self.config.costs.as_ref().map_or_else(|| self.random.from_to((20, 500)), |costs| costs.fold_ms);
                 self.later(ms, Event::Folded { life, plan });
             }
             Output::Evaluate { round, .. } => {

@@ -8,6 +8,7 @@
 mod audit;
 mod contributor;
 mod coordinator;
+mod costs;
 mod links;
 mod network;
 
@@ -21,6 +22,7 @@ use tributary_protocol::{BlobRef, Id, Millis};
 pub use audit::Audit;
 pub use contributor::Node;
 pub use coordinator::{Crash, Host};
+pub use costs::Costs;
 pub use network::Net;
 
 use crate::{Pace, Random, Run, tiny_run};
@@ -52,13 +54,15 @@ pub struct Config {
     pub pace: Pace,
     /// Updates in a thousand that the trainers withhold.
     pub withholds: u32,
+    /// What a real model would cost; `None`: blobs take what the network says, and work takes no time.
+    pub costs: Option<Costs>,
 }
 
 impl Config {
     /// `nodes` contributors on a good network, a round in 10 s of virtual time.
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let round = RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 };
-        Self { seed, nodes, round, net: Net::calm(), pace: Pace::Timed(200), withholds: 0 }
+        Self { seed, nodes, round, net: Net::calm(), pace: Pace::Timed(200), withholds: 0, costs: None }
     }
 }
 

@@ -1,21 +1,36 @@
 //! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
 
+mod codec;
 mod learn;
+mod round;
 mod step;
 mod swarm;
 mod transport;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::paths::Paths;
 
 /// Runs one by name; what follows the name goes to it.
 pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
+        "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
+        "round" => round::run(paths, args),
         "step" => step::run(paths, args),
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
-        _ => bail!("There is no bench {name}. There are: learn, step, swarm, transport."),
+        _ => bail!("There is no bench {name}. There are: codec, learn, round, step, swarm, transport."),
     }
+}
+
+/// The lines that are JSON objects.
+fn json_lines<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Value> {
+    lines.filter_map(|line| serde_json::from_str(line.trim()).ok().filter(Value::is_object))
+}
+
+/// The last line that is a JSON object.
+fn last_json(output: &str) -> Result<Value> {
+    json_lines(output.lines()).last().with_context(|| format!("no figures in: {output}"))
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::last_json;
 use crate::paths::Paths;
 use crate::run::{self, capture, logged, minutes, say};
 use crate::world::{self, Contributor, Coordinator};
@@ -212,13 +213,6 @@ fn tfjs(paths: &Paths, shape: &Value) -> Result<Value> {
     let settings = json!({ "shape": model, "batch": shape["batch"], "seq": shape["seq"], "inner": inner });
     let mut script = browser::script(paths, "tfjs.mjs")?;
     last_json(&capture(script.arg(settings.to_string()))?)
-}
-
-/// The last line that is a JSON object.
-fn last_json(output: &str) -> Result<Value> {
-    let object = |line: &str| serde_json::from_str(line.trim()).ok().filter(Value::is_object);
-    let found = output.lines().rev().find_map(object);
-    found.with_context(|| format!("no figures in: {output}"))
 }
 
 #[cfg(test)]

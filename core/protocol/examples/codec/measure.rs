@@ -44,8 +44,7 @@ impl Speeds {
         format!(
             "{{\"params\":{params},\"bytes\":{bytes},\"copy_mb_s\":{copy:.0},\"compress_mb_s\":{compress:.0},\
              \"encode_mb_s\":{encode:.0},\"decode_mb_s\":{decode:.0},\"fold_mb_s\":{fold:.0},\
-             \"fold_20_s\":{fold_20_s:.4},\"ratio_memcpy\":{:.3},\"peak_copies\":{peak}}}",
-            compress / copy
+             \"fold_20_s\":{fold_20_s:.4},\"peak_copies\":{peak}}}"
         )
     }
 }
