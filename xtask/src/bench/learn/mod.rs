@@ -62,7 +62,7 @@ impl Settings {
             preset: "tiny".to_owned(),
             arms: None,
             replicas: None,
-            tokens: 1_000_000,
+            tokens: 400_000,
             seeds: 3,
             gpu: false,
             quick: false,
