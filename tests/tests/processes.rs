@@ -64,7 +64,7 @@ fn credited(train: &mut Process, round: &Value, state: &Value) {
 
 #[test]
 fn a_killed_coordinator_goes_on_with_the_same_round() {
-    let mut site = Site::new(6, 12);
+    let mut site = Site::new(6, 18);
     let (mut serve, first) = site.serve("run.toml", "state");
     let (mut one, one_id) = site.train("one");
     let (mut two, two_id) = site.train("two");
