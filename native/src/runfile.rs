@@ -281,7 +281,10 @@ mod tests {
         let spec = load_text(&format!("{data}{form}[outer]\naverage = \"senders\"")).unwrap();
         assert_eq!(spec.update, UpdateFormat::Coded(Coding { keep: 64, bits: 2 }));
         assert_eq!((spec.first, spec.step, spec.feedback), (UpdateFormat::FIRST, UpdateFormat::F32, 0.9));
-        assert_eq!((tiny.update, tiny.step, &tiny.outer), (UpdateFormat::UPDATE, UpdateFormat::STEP, &Outer::default()));
+        assert_eq!(
+            (tiny.update, tiny.step, &tiny.outer),
+            (UpdateFormat::UPDATE, UpdateFormat::STEP, &Outer::default())
+        );
         assert_eq!(spec.outer.average, Average::Senders);
     }
 
