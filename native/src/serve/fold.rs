@@ -14,8 +14,8 @@ use tributary_swarm::BlobStore;
 use super::store::DiskStore;
 use crate::files;
 
-/// Folds what the plan names and stores step, new base and new outer state (where the plan says momentum), all three on the disk when
-/// this returns. An update that cannot be used is an [`Input::FoldFailed`]; an error is fatal.
+/// Folds what the plan names and stores step, new base and new outer state (where the plan says momentum), all
+/// three on the disk when this returns. An update that cannot be used is an [`Input::FoldFailed`]; an error is fatal.
 pub(super) fn fold(store: &DiskStore, spec: &RunSpec, plan: &FoldPlan) -> anyhow::Result<Input> {
     let (round, params) = (plan.round, spec.model.params());
     let mut base = fold::f32_from_le(&need(store, &plan.base, "weights")?);

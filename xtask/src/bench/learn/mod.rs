@@ -35,7 +35,7 @@ struct Settings {
 /// Runs it: `[--quick] [--preset tiny|small|base] [--arms A,B] [--replicas 2,4,8] [--tokens N] [--seeds N] [--gpu]`.
 pub(crate) fn run(paths: &Paths, args: &[&str]) -> Result<()> {
     let settings = Settings::read(args)?;
-    setup::for_reference(paths)?;
+    setup::for_build(paths)?;
     let mut cargo = paths.command("cargo");
     cargo.args(["build", "--release", "--example", "learn", "--bin", "tributary"]);
     logged(paths, "build the laboratory", build::native_workspace(&mut cargo), minutes(60))?;
