@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::spec::{
     Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
 };
@@ -34,6 +35,7 @@ struct RunFile {
     outer: OuterFile,
     round: RoundFile,
     reward: RewardFile,
+    check: Check,
 }
 
 /// A preset, its fields changed one by one, or all of a shape.
@@ -194,6 +196,7 @@ impl RunFile {
             step: self.step.unwrap_or(UpdateFormat::STEP),
             feedback: self.feedback.unwrap_or(FEEDBACK),
             reward: Reward { pool: self.reward.pool.unwrap_or(1_000_000) },
+            check: self.check,
             model,
         })
     }

@@ -9,7 +9,7 @@ use tributary_protocol::message::{
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed, update};
 
-use crate::{Random, Run, tiny_run};
+use crate::{Random, Run, tiny_run, trace};
 
 /// The coordinator, its journal and what it said.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Desk {
         let blob = BlobRef::of(&update::encode(&update));
         self.norms.insert(blob.hash, update.norms(&self.run.spec.model.ranges()));
         let (run, round, base) = (open.run, open.round, open.base);
-        Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5 }
+        Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5, trace: trace(round) }
     }
 
     /// Somebody commits.

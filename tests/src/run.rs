@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::f32_to_le;
 use tributary_protocol::spec::{
@@ -71,6 +72,7 @@ pub fn tiny_run(round: RoundRule) -> Run {
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1_000_003 },
+        check: Check::default(),
     };
     assert_eq!(spec.check(), Ok(()));
     let mut random = Random::new(spec.seed);

@@ -5,6 +5,7 @@
 //! steps that were done.
 
 use bytes::Bytes;
+use tributary_protocol::check::TraceRef;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{add, apply, f32_from_le, state_hash};
 use tributary_protocol::job::{Backend, DeviceInfo, Job, Progress, Report};
@@ -15,6 +16,14 @@ use crate::Random;
 
 /// Tokens of one step.
 pub const TOKENS_A_STEP: u64 = 64;
+
+/// Segments of its traces.
+pub const SEGMENTS: u8 = 4;
+
+/// What it says of its way to a round's update.
+pub fn trace(round: u64) -> TraceRef {
+    TraceRef { hash: Hash::of(&round.to_le_bytes()), segments: SEGMENTS }
+}
 
 /// How a trainer gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +157,10 @@ impl SimTrainer {
                 self.hold_up(now, |pauses, _| pauses.fold);
                 vec![self.fold(round, &step, next)]
             }
+            Job::Disclose { round, segment } => {
+                let dossier = Some(Bytes::from(vec![segment]));
+                vec![Report::Dossier { round, segment, dossier }]
+            }
             Job::Pause => {
                 (self.training, self.awaits) = (None, None);
                 Vec::new()
@@ -252,7 +265,7 @@ impl SimTrainer {
         (state.anchor, state.sent) = (state.local.clone(), Some((round, values)));
         let update = update::encode(&update);
         let tokens = steps * TOKENS_A_STEP;
-        Report::Update { round, base: state.hash, update, tokens, loss_first: 3.0, loss_last: 2.9 }
+        Report::Update { round, base: state.hash, update, tokens, loss_first: 3.0, loss_last: 2.9, trace: trace(round) }
     }
 
     fn train_until(&mut self, now: Millis) {

@@ -10,7 +10,7 @@ use tributary_protocol::message::{
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::view::{Link, PathView, Phase, Verdict};
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, PROTOCOL_VERSION, Signed};
-use tributary_tests::{Run, tiny_run};
+use tributary_tests::{Run, tiny_run, trace};
 
 /// A contributor and what it has asked for.
 struct Bench {
@@ -119,6 +119,7 @@ impl Bench {
             tokens: 64,
             loss_first: 3.0,
             loss_last: 2.0,
+            trace: trace(0),
         }))
     }
 
@@ -357,7 +358,8 @@ fn an_update_that_is_cut_while_its_round_folds_is_promised_all_the_same() {
     let fold = bench.folded(0, base, next);
     bench.input(Input::Message(fold));
     let update = Bytes::from_static(b"the update");
-    let report = Report::Update { round: 0, base, update, tokens: 64, loss_first: 3.0, loss_last: 2.0 };
+    let report =
+        Report::Update { round: 0, base, update, tokens: 64, loss_first: 3.0, loss_last: 2.0, trace: trace(0) };
     bench.input(Input::Report(report.clone()));
     assert_eq!(bench.commits(), 1, "{:?}", bench.asked);
     bench.input(Input::Report(report));

@@ -18,7 +18,7 @@ use tributary_protocol::message::{
 use tributary_protocol::spec::{Coding, RoundRule, UpdateFormat};
 use tributary_protocol::{BlobRef, Hash, Id, Identity, PROTOCOL_VERSION, Signed, update};
 use tributary_tests::desk::{Desk, hello, people};
-use tributary_tests::{Random, tiny_run};
+use tributary_tests::{Random, tiny_run, trace};
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
@@ -345,6 +345,7 @@ fn anything_for_a_contributor(act: u8, coordinator: &Identity, random: &mut Rand
                 tokens: 64,
                 loss_first: 1.0,
                 loss_last: f32::INFINITY,
+                trace: trace(round),
             });
         }
         14 => return ToMachine::Report(Report::Trouble { what: "t".to_owned(), fatal: random.below(4) == 0 }),

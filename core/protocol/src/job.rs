@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::check::TraceRef;
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id};
 
@@ -70,6 +71,13 @@ pub enum Job {
         /// What the new base must hash to.
         next: Hash,
     },
+    /// Make the dossier of a segment of a cut's trace (see [`crate::check`]). Answered by [`Report::Dossier`].
+    Disclose {
+        /// The cut's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+    },
     /// Stop training at once; keep everything. `Train` goes on.
     Pause,
 }
@@ -125,6 +133,17 @@ pub enum Report {
         loss_first: f32,
         /// Mean loss of the last steps (up to 8).
         loss_last: f32,
+        /// The way from the last cut to this one.
+        trace: TraceRef,
+    },
+    /// How a segment was trained.
+    Dossier {
+        /// The cut's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+        /// The dossier; `None`: it isn't kept any more.
+        dossier: Option<Bytes>,
     },
     /// There is no update this round, and why, for a person.
     Withheld {

@@ -7,6 +7,7 @@
 
 pub mod assign;
 pub mod blob;
+pub mod check;
 pub mod contributor;
 pub mod coordinator;
 pub mod data;
@@ -26,7 +27,7 @@ pub use id::{Hash, Id, ParseIdError};
 pub use sign::{Identity, SignError, Signable, Signed};
 
 /// The version of everything that crosses a wire. A peer that speaks another is told so.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Milliseconds on the caller's clock. Only differences mean anything here.
 pub type Millis = u64;

@@ -10,6 +10,7 @@ pub use manifest::{Accepted, FoldManifest, RoundManifest};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::check::TraceRef;
 use crate::limits::{MAX_AGE, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
@@ -25,6 +26,15 @@ pub enum ToCoordinator {
     /// The hash of a round's update. The coordinator then fetches that blob from the sender. Said again on a
     /// new connection, until there is a verdict.
     Commit(Signed<Commit>),
+    /// The answer to [`ToContributor::Disclose`].
+    Disclosed {
+        /// The commit's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+        /// Its dossier, for the coordinator to fetch from the sender; `None`: it isn't kept any more.
+        dossier: Option<BlobRef>,
+    },
     /// Nothing will come from the sender for this round: no need to wait.
     Pass {
         /// The round.
@@ -92,10 +102,12 @@ pub struct Commit {
     pub loss_first: f32,
     /// The same over its last steps.
     pub loss_last: f32,
+    /// The way from the last update to this one.
+    pub trace: TraceRef,
 }
 
 impl Signable for Commit {
-    const CONTEXT: &'static str = "tributary commit v1";
+    const CONTEXT: &'static str = "tributary commit v2";
 }
 
 /// From the coordinator to a contributor.
@@ -113,6 +125,13 @@ pub enum ToContributor {
         round: u64,
         /// The verdict.
         verdict: Verdict,
+    },
+    /// Show how you got to the update of a round.
+    Disclose {
+        /// The commit's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
     },
     /// A round is folded: here is the new base.
     Folded(Signed<FoldManifest>),
@@ -292,7 +311,7 @@ impl Commit {
         if !self.loss_first.is_finite() || !self.loss_last.is_finite() {
             return Err(Reason::Loss);
         }
-        if self.update.bytes > max_bytes {
+        if self.update.bytes > max_bytes || !self.trace.is_bounded() {
             return Err(Reason::Malformed);
         }
         Ok(())
@@ -344,7 +363,7 @@ impl Message for ToCoordinator {
         match self {
             ToCoordinator::Hello(hello) => text(&hello.agent),
             ToCoordinator::Status(status) => text(&status.device),
-            ToCoordinator::Commit(_) | ToCoordinator::Pass { .. } => Ok(()),
+            ToCoordinator::Commit(_) | ToCoordinator::Disclosed { .. } | ToCoordinator::Pass { .. } => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Check, MAX_SEGMENTS};
 use crate::limits::{MAX_PARAMS, MAX_TEXT};
 use crate::{BlobRef, Hash};
 
@@ -35,6 +36,8 @@ pub struct RunSpec {
     pub feedback: f32,
     /// What a round pays.
     pub reward: Reward,
+    /// How work is checked, and when pay is final.
+    pub check: Check,
 }
 
 /// A Llama-architecture decoder with tied embeddings.
@@ -314,7 +317,7 @@ impl RunSpec {
     pub fn id(&self) -> Hash {
         let bytes = postcard::to_stdvec(self).expect("a run has a finite serde form");
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"tributary run v2\0").update(&bytes);
+        hasher.update(b"tributary run v3\0").update(&bytes);
         Hash(*hasher.finalize().as_bytes())
     }
 
@@ -361,7 +364,15 @@ impl RunSpec {
         range("round.seconds", round.seconds.into(), 1.0, 86_400.0)?;
         range("round.grace", round.grace.into(), 1.0, 3600.0)?;
         range("round.quorum", round.quorum.into(), 1.0, crate::limits::MAX_CONTRIBUTORS as f64)?;
-        range("round.stale", round.stale.into(), 0.0, 1.0)
+        range("round.stale", round.stale.into(), 0.0, 1.0)?;
+        let check = &self.check;
+        range("check.first", check.first.into(), 0.0, 1e6)?;
+        range("check.rate", check.rate.into(), 0.0, 1.0)?;
+        range("check.segments", check.segments.into(), 1.0, MAX_SEGMENTS.into())?;
+        range("check.settle", check.settle.into(), 1.0, check.hold.into())?;
+        range("check.hold", check.hold.into(), 1.0, 1e6)?;
+        range("check.witness", check.witness.into(), 0.0, 0.5)?;
+        range("check.score", check.score.into(), 0.0, f64::from(1 << 24))
     }
 }
 

@@ -16,6 +16,7 @@ use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::future::{self, LocalBoxFuture};
 use serde_json::{Value, json};
+use tributary_protocol::check::Check;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{self, OuterState, Term, f32_to_le, state_hash};
 use tributary_protocol::job::{DeviceChoice, Job, Report};
@@ -264,5 +265,6 @@ fn spec(model: ModelSpec, data: BlobRef) -> RunSpec {
         step: UpdateFormat::STEP,
         feedback: FEEDBACK,
         reward: Reward { pool: 1 },
+        check: Check::default(),
     }
 }

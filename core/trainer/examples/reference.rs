@@ -11,6 +11,7 @@ use futures::executor::block_on;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::spec::{
     Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
 };
@@ -106,6 +107,7 @@ fn spec() -> RunSpec {
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1 },
+        check: Check::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::spec::{
     Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
@@ -114,6 +115,7 @@ fn steps(model: ModelSpec, batch: u32, seq: u32, seconds: Duration, device: &Dev
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1 },
+        check: Check::default(),
     };
     let mut trainer = Trainer::new(&spec, &initial_weights(&spec), device.clone());
     let count = (batch * seq) as i32;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::spec::{
     Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
@@ -43,6 +44,7 @@ pub(crate) fn spec() -> RunSpec {
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1000 },
+        check: Check::default(),
     }
 }
 

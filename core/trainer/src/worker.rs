@@ -115,6 +115,7 @@ impl<H: Host> Worker<H> {
                 Err(what) => self.trouble(format!("A piece of training data was put aside: {what}."), false).await,
             },
             Job::Cut { round } => self.cut(round).await,
+            Job::Disclose { round, segment } => self.report(Report::Dossier { round, segment, dossier: None }).await,
             Job::Fold { round, step, next } => {
                 let report = match attempt(|| session.fold(round, &step, next)) {
                     Ok(report) => report,
@@ -209,7 +210,9 @@ impl<H: Host> Worker<H> {
         let cut = AssertUnwindSafe(session.cut(round)).catch_unwind().await;
         let report = match cut.unwrap_or_else(|panic| Cut::Lost(words(panic))) {
             Cut::Made { base, update, tokens, losses: (loss_first, loss_last) } => {
-                Report::Update { round, base, update, tokens, loss_first, loss_last }
+                let trace =
+                    tributary_protocol::check::TraceRef { hash: tributary_protocol::Hash::default(), segments: 1 };
+                Report::Update { round, base, update, tokens, loss_first, loss_last, trace }
             }
             Cut::Withheld(why) => Report::Withheld { round, why },
             Cut::Lost(why) => {

@@ -12,6 +12,7 @@ use futures::channel::mpsc;
 use futures::executor::block_on;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
+use tributary_protocol::check::Check;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{add, apply, f32_from_le, f32_to_le, norm, state_hash};
 use tributary_protocol::job::{Backend, DeviceChoice, Job, Progress, Report};
@@ -129,7 +130,7 @@ impl Driver {
         self.send(Job::Cut { round });
         self.send(Job::Pause);
         match self.report().await {
-            Report::Update { round: of, base, update, tokens, loss_first, loss_last } => {
+            Report::Update { round: of, base, update, tokens, loss_first, loss_last, .. } => {
                 assert_eq!((of, base), (round, state_hash(&self.base)));
                 assert!(loss_first.is_finite() && loss_last.is_finite());
                 (decode(&self.spec.sent_formats(), &update, self.spec.model.params()).unwrap().values(), tokens)
@@ -188,6 +189,7 @@ fn spec() -> RunSpec {
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1000 },
+        check: Check::default(),
     }
 }
 

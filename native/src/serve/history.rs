@@ -1,6 +1,7 @@
 //! What the journal says has settled, and how a damaged newest state comes back from it.
 
 use tributary_ledger::{Entry, Ledger};
+use tributary_protocol::check::Check;
 use tributary_protocol::coordinator::{Event, FoldPlan, Input};
 use tributary_protocol::message::FoldManifest;
 use tributary_protocol::spec::RunSpec;
@@ -129,6 +130,7 @@ mod tests {
             step: UpdateFormat::F32,
             feedback: 1.0,
             reward: Reward { pool: 10 },
+            check: Check::default(),
         }
     }
 

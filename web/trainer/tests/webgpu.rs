@@ -2,6 +2,7 @@
 #![cfg(target_arch = "wasm32")]
 
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::job::{Backend, DeviceChoice};
 use tributary_protocol::spec::{
     Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
@@ -48,6 +49,7 @@ fn spec() -> RunSpec {
         step: UpdateFormat::F32,
         feedback: 1.0,
         reward: Reward { pool: 1 },
+        check: Check::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the coordinator says: every message is checked against what is known before it counts.
 
-use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage, Wish, counts};
+use super::{Contributor, Head, Link, OpenRound, Output, Purpose, Stage, Trainer, Wish, counts};
+use crate::job::Job;
 use crate::message::{FoldManifest, Open, Refusal, Roster, ToContributor, ToCoordinator, Verdict, Welcome};
 use crate::view;
 use crate::{BlobRef, Millis, Signed};
@@ -15,6 +16,12 @@ impl Contributor {
             ToContributor::Refused(refusal) => self.refused(now, refusal),
             ToContributor::Open(open) => self.open(now, open),
             ToContributor::Verdict { round, verdict } => self.verdict(round, verdict),
+            ToContributor::Disclose { round, segment } => self.out.push_back(match self.trainer {
+                Trainer::Ready(_) => Output::Job(Job::Disclose { round, segment }),
+                Trainer::Off | Trainer::Starting => {
+                    Output::Send(ToCoordinator::Disclosed { round, segment, dossier: None })
+                }
+            }),
             ToContributor::Folded(fold) => self.folded(&fold),
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
             ToContributor::Roster(roster) => self.roster(roster),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Base, Contributor, Link, Output, Promise, Purpose, Stage, Trainer, Wish, counts, hash_of};
+use crate::check::TraceRef;
 use crate::job::{Job, Report};
 use crate::limits::MAX_SHARD;
 use crate::message::{Commit, ToCoordinator};
@@ -68,9 +69,10 @@ impl Contributor {
                 self.history.progress(&progress);
                 self.progress = Some(progress);
             }
-            Report::Update { round, base, update, tokens, loss_first, loss_last } => {
-                self.updated(round, base, update, tokens, [loss_first, loss_last]);
+            Report::Update { round, base, update, tokens, loss_first, loss_last, trace } => {
+                self.updated(round, base, update, tokens, [loss_first, loss_last], trace);
             }
+            Report::Dossier { round, segment, dossier } => self.disclose(round, segment, dossier),
             Report::Withheld { round, why } => {
                 self.history.cut(round, 0, None, Verdict::Withheld { why });
                 if self.cut_is_in(round) && matches!(self.link, Link::Online) {
@@ -87,14 +89,14 @@ impl Contributor {
         }
     }
 
-    fn updated(&mut self, round: u64, base: Hash, update: Bytes, tokens: u64, losses: [f32; 2]) {
+    fn updated(&mut self, round: u64, base: Hash, update: Bytes, tokens: u64, losses: [f32; 2], trace: TraceRef) {
         let Some(run) = self.run else { return };
         if !self.cut_is_in(round) && !self.cut_came_late(round) {
             return;
         }
         let blob = BlobRef::of(&update);
         let [loss_first, loss_last] = losses;
-        let commit = Commit { run, round, base, update: blob, tokens, loss_first, loss_last };
+        let commit = Commit { run, round, base, update: blob, tokens, loss_first, loss_last, trace };
         let commit = Signed::new(&self.config.identity, &commit);
         self.history.cut(round, tokens, Some(loss_last), Verdict::Sent);
         self.out.push_back(Output::Offer(blob, update));
@@ -102,6 +104,19 @@ impl Contributor {
             self.out.push_back(Output::Send(ToCoordinator::Commit(commit.clone())));
         }
         self.promises.push_back(Promise { round, commit });
+    }
+
+    /// Shows a dossier to the coordinator, or says that there is none.
+    fn disclose(&mut self, round: u64, segment: u8, dossier: Option<Bytes>) {
+        let dossier = dossier.map(|bytes| {
+            let blob = BlobRef::of(&bytes);
+            self.out.push_back(Output::Offer(blob, bytes));
+            blob
+        });
+        // If it is away it asks again.
+        if let Link::Online = self.link {
+            self.out.push_back(Output::Send(ToCoordinator::Disclosed { round, segment, dossier }));
+        }
     }
 
     /// Whether the cut was asked for in a round that has folded since and that it still counts for.

@@ -21,6 +21,7 @@ impl Coordinator {
             _ if !self.peers.contains_key(&from) => self.refuse_frame(from, "a message came before the hello"),
             ToCoordinator::Status(status) => self.status(now, from, status),
             ToCoordinator::Commit(commit) => self.commit(now, from, commit),
+            ToCoordinator::Disclosed { .. } => {}
             ToCoordinator::Pass { round } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.passed = Some(round);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_protocol::BlobRef;
+use tributary_protocol::check::Check;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::spec::{
     Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
@@ -112,6 +113,7 @@ impl Arm {
             step: self.step,
             feedback: self.feedback,
             reward: Reward { pool: 1 },
+            check: Check::default(),
         };
         spec.check().map_err(|error| error.to_string())?;
         Ok(spec)

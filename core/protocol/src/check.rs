@@ -1,0 +1,64 @@
+//! How work is checked, and when what it earned is final.
+//!
+//! A contributor tells with each update how it got there: its *trace*, a list of *segments*, each from one
+//! state that it wrote down to the next. The coordinator names a segment once the update is promised; the
+//! contributor then shows that segment's *dossier*, and somebody else runs the segment again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Hash;
+
+/// Segments of a trace. Each costs its maker a state that it keeps for two rounds.
+pub const MAX_SEGMENTS: u8 = 16;
+
+/// The check's numbers: part of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// Rounds of a new contributor in which a segment is always run again.
+    pub first: u32,
+    /// The probability that one is in each round after those.
+    pub rate: f32,
+    /// Segments of a trace, at most [`MAX_SEGMENTS`].
+    pub segments: u8,
+    /// Rounds after its own in which what a round paid is provisional: as long as what is run again may take.
+    pub settle: u32,
+    /// Rounds after its own from which it is final. Until then proof of cheating forfeits it.
+    pub hold: u32,
+    /// The share of a round's pool for those who ran segments again, if anybody did.
+    pub witness: f32,
+    /// Tokens on which an update's effect is measured, half of them its maker's own data.
+    pub score: u32,
+}
+
+impl Default for Check {
+    /// At one replay in 16 rounds, whoever cheats in every round keeps `(1 − 1/16)^64 · 16`, a quarter of one
+    /// round's pay, on average before it is caught for the first time; and then it loses the 64 rounds that
+    /// are held.
+    fn default() -> Self {
+        Self { first: 3, rate: 1.0 / 16.0, segments: 4, settle: 4, hold: 64, witness: 0.05, score: 4096 }
+    }
+}
+
+impl Check {
+    /// The witnesses' share in millionths.
+    pub fn witness_ppm(&self) -> u32 {
+        (f64::from(self.witness) * 1e6) as u32
+    }
+}
+
+/// What a commit says of the way to its update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRef {
+    /// The hash of the trace's bytes.
+    pub hash: Hash,
+    /// How many segments it has, from 1 to [`MAX_SEGMENTS`].
+    pub segments: u8,
+}
+
+impl TraceRef {
+    /// Whether there is a segment to run again, and not too many.
+    pub fn is_bounded(&self) -> bool {
+        (1..=MAX_SEGMENTS).contains(&self.segments)
+    }
+}

@@ -1,0 +1,70 @@
+//! A short picture of an update, by which two of them are compared: who copies another's work, with or
+//! without some noise on it, has nearly the same picture.
+//!
+//! A count sketch (Charikar, Chen and Farach-Colton 2002): every coordinate is added, with a sign, to one of
+//! [`WIDTH`] sums, both named by a hash. The product of two sketches is that of the updates up to about
+//! 1/√[`WIDTH`] of their norms.
+
+use crate::Hash;
+use crate::update::Update;
+
+/// Sums of a sketch: an error of about 0.03 in a cosine.
+pub const WIDTH: usize = 1024;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sketch(Vec<f32>);
+
+impl Sketch {
+    /// The sketch of an update. Sketches are comparable that have the same key.
+    pub fn of(update: &Update, key: &Hash) -> Self {
+        let key = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| key.0[at]));
+        let mut sums = vec![0.0; WIDTH];
+        for (at, value) in update.entries() {
+            let hash = mix(key ^ at as u64);
+            let sum = &mut sums[(hash >> 1) as usize % WIDTH];
+            *sum += if hash & 1 == 0 { value } else { -value };
+        }
+        Self(sums)
+    }
+
+    /// The cosine of the angle between two updates, about; zero if one is zero.
+    pub fn cosine(&self, other: &Self) -> f64 {
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let norms = (product(&self.0, &self.0) * product(&other.0, &other.0)).sqrt();
+        if norms > 0.0 { product(&self.0, &other.0) / norms } else { 0.0 }
+    }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of mean zero that look like noise.
+    fn noise(seed: u64, count: usize) -> Vec<f32> {
+        (0..count as u64).map(|at| (mix(seed << 32 | at) >> 40) as f32 / (1 << 24) as f32 - 0.5).collect()
+    }
+
+    #[test]
+    fn a_copy_is_near_whatever_its_size_and_strangers_are_far() {
+        let (key, count) = (Hash::of(b"run"), 50_000);
+        let sketch = |values: Vec<f32>| Sketch::of(&Update::dense(values), &key);
+        let (mine, other) = (noise(1, count), noise(2, count));
+        let scaled = mine.iter().map(|value| value * 7.0).collect();
+        let noisy: Vec<f32> = mine.iter().zip(&other).map(|(mine, other)| mine + 0.3 * other).collect();
+        let me = sketch(mine.clone());
+        assert!(me.cosine(&sketch(scaled)) > 0.999);
+        // 1/√(1 + 0.3²)
+        assert!((me.cosine(&sketch(noisy)) - 0.958).abs() < 0.02);
+        assert!(me.cosine(&sketch(other)).abs() < 0.1);
+        assert_eq!(me.cosine(&sketch(vec![0.0; count])), 0.0);
+    }
+}
