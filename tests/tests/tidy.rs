@@ -43,7 +43,7 @@ const USES: [(&str, &[&str]); 12] = [
 /// What the pure crates may use besides: serde, postcard, hashes, signatures and their bare necessities;
 /// the last two only to name views in TypeScript.
 const PURE: [(&str, &[&str]); 2] = [
-    ("tributary-ledger", &["serde", "thiserror"]),
+    ("tributary-ledger", &["postcard", "serde", "sha2", "thiserror"]),
     (
         "tributary-protocol",
         &["blake3", "bs58", "bytes", "ed25519-dalek", "postcard", "serde", "thiserror", "tsify?", "wasm-bindgen?"],

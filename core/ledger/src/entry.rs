@@ -1,133 +1,225 @@
-//! Entries and the fold over them.
-
-use std::collections::BTreeMap;
+//! What stands in the log, and its one byte string.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Credits, Key, Share};
+use crate::{Code, Credits, Digest, Key, Rule, leaf_hash};
 
-/// One line of the ledger: a settled round's credit to one contributor.
+/// Bytes of one entry: room for a signed message of a round or for a wallet's proof, and little enough that
+/// whoever checks a log needn't trust its lengths.
+pub const MAX_ENTRY: usize = 4096;
+
+/// The first byte of every entry: which list of variants its other bytes were written by.
+const VERSION: u8 = 1;
+
+/// One line of the log. Each settled round writes one batch: Opened, Linked*, Submitted*, Judged*, Replayed*,
+/// Forfeited*, Paid*, Settled; Run stands before the first. The order below is that order and must not change: it is
+/// also how the variants are numbered in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// What the log is about; its first entry.
+    Run {
+        /// The run.
+        run: Digest,
+        /// Who keeps the log, and is not paid for running work again.
+        coordinator: Key,
+        /// How it pays.
+        rule: Rule,
+    },
+    /// A round that has settled was opened; begins its batch.
+    Opened {
+        /// The round, from 0.
+        round: u64,
+        /// Names everyone's data.
+        seed: Digest,
+        /// The state that it began with.
+        base: Digest,
+        /// The coordinator's signed manifest.
+        signed: Vec<u8>,
+    },
+    /// A contributor named the wallet that its earnings go to.
+    Linked {
+        /// Who.
+        who: Key,
+        /// The wallet's address.
+        wallet: [u8; 20],
+        /// What shows that both belong together.
+        proof: Vec<u8>,
+    },
+    /// A contributor promised an update.
+    Submitted {
+        /// The round whose work it is.
+        origin: u64,
+        /// Whose.
+        who: Key,
+        /// The update's hash.
+        update: Digest,
+        /// Tokens that it claims.
+        tokens: u64,
+        /// The contributor's signed promise.
+        signed: Vec<u8>,
+    },
+    /// What became of a submission.
+    Judged {
+        /// The round whose work it is.
+        origin: u64,
+        /// Whose.
+        who: Key,
+        /// What became of it.
+        verdict: Verdict,
+    },
+    /// A part of a submission's training was run again.
+    Replayed {
+        /// The round whose work it is.
+        origin: u64,
+        /// Whose.
+        who: Key,
+        /// Who ran it again; the coordinator is not paid for it.
+        by: Key,
+        /// Tokens that were run again.
+        tokens: u64,
+        /// What came out.
+        finding: Finding,
+    },
+    /// Everything of a contributor that is not final is gone, and what it did in this round counts for nothing.
+    Forfeited {
+        /// Who.
+        who: Key,
+        /// The round whose work shows it: there is a finding about it that is not [`Finding::Same`].
+        origin: u64,
+        /// Why.
+        code: Code,
+    },
+    /// What the rule gives a contributor for this round.
+    Paid {
+        /// The round.
+        round: u64,
+        /// Who.
+        who: Key,
+        /// Its work: tokens × quality of everything of it that this round counted.
+        work: u64,
+        /// Tokens that it ran again as a witness.
+        witness: u64,
+        /// Credits.
+        amount: Credits,
+    },
+    /// The round has settled; ends its batch.
+    Settled {
+        /// The round.
+        round: u64,
+        /// The state that it ended with.
+        next: Digest,
+        /// The hash of the signed fold manifest.
+        fold: Digest,
+        /// All work.
+        work: u64,
+        /// All tokens that witnesses ran again.
+        witness: u64,
+        /// All credits.
+        paid: Credits,
+    },
+}
+
+/// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The settled round.
-    pub round: u64,
-    /// Who is credited.
-    pub who: Key,
-    /// Accepted tokens.
-    pub tokens: u64,
-    /// Credits.
-    pub amount: Credits,
+pub enum Verdict {
+    /// It is in the round's fold.
+    Counted {
+        /// Tokens, as far as they count.
+        tokens: u64,
+        /// How good it was found to be, in millionths.
+        quality: u32,
+    },
+    /// It is not.
+    Refused(Code),
+}
+
+/// What came out of running work again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finding {
+    /// What the contributor claimed.
+    Same,
+    /// Something else.
+    Different,
+    /// The contributor did not give what is needed to run it again.
+    Missing,
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// More than [`MAX_ENTRY`].
+    #[error("an entry of {0} bytes is longer than the 4096 that are allowed")]
+    TooLong(usize),
+    /// Written by another version of this program.
+    #[error("an entry's first byte is {0:?} and not 1: read the log with the version that wrote it")]
+    Version(Option<u8>),
+    /// Not the bytes of any entry, or not the only bytes of one.
+    #[error("an entry's bytes are not those that this program writes: the log is damaged")]
+    Form,
 }
 
 impl Entry {
-    /// The entry that pays `share` for `round`.
-    pub fn new(round: u64, share: Share) -> Self {
-        Self { round, who: share.who, tokens: share.tokens, amount: share.amount }
+    /// Its bytes: the version, then postcard's form. There is one byte string for each entry.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("an entry has a finite serde form")
     }
-}
 
-/// Why an entry was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
-    /// Rounds settle once, in order.
-    #[error("round {got} comes after round {last} in the ledger, which is settled already")]
-    OutOfOrder {
-        /// The newest round with an entry.
-        last: u64,
-        /// The round of the refused entry.
-        got: u64,
-    },
-    /// A contributor is paid once a round.
-    #[error("round {0} already pays this contributor")]
-    PaidTwice(u64),
-    /// The sum does not fit.
-    #[error("credits overflow 64 bits")]
-    Overflow,
-}
-
-impl LedgerError {
-    /// An entry that is refused means a log that is not ours: nothing to go on with.
-    pub fn is_fatal(&self) -> bool {
-        true
-    }
-}
-
-/// Balances, folded from entries in the order they were written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
-    balances: BTreeMap<Key, Balance>,
-    newest: Option<u64>,
-    total: Credits,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Balance {
-    credits: Credits,
-    last_round: u64,
-}
-
-impl Ledger {
-    /// Folds a whole log.
-    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, LedgerError> {
-        let mut ledger = Self::default();
-        for entry in entries {
-            ledger.append(entry)?;
+    /// The entry of these bytes, if [`Entry::to_bytes`] gives exactly them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY {
+            return Err(EntryError::TooLong(bytes.len()));
         }
-        Ok(ledger)
-    }
-
-    /// Folds one more entry in; on refusal nothing has changed.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), LedgerError> {
-        if let Some(last) = self.newest
-            && entry.round < last
-        {
-            return Err(LedgerError::OutOfOrder { last, got: entry.round });
+        let Some((&VERSION, body)) = bytes.split_first() else {
+            return Err(EntryError::Version(bytes.first().copied()));
+        };
+        let entry: Self = postcard::from_bytes(body).map_err(|_| EntryError::Form)?;
+        // Integers can be written longer than need be, and bytes can follow.
+        if entry.to_bytes() != bytes {
+            return Err(EntryError::Form);
         }
-        let before = self.balances.get(&entry.who).copied();
-        if before.is_some_and(|balance| balance.last_round == entry.round) {
-            return Err(LedgerError::PaidTwice(entry.round));
+        Ok(entry)
+    }
+
+    /// Its leaf in the tree.
+    pub fn leaf(&self) -> Digest {
+        leaf_hash(&self.to_bytes())
+    }
+
+    /// Its place in a batch.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Run { .. } => Place::Run,
+            Self::Opened { .. } => Place::Opened,
+            Self::Linked { .. } => Place::Linked,
+            Self::Submitted { .. } => Place::Submitted,
+            Self::Judged { .. } => Place::Judged,
+            Self::Replayed { .. } => Place::Replayed,
+            Self::Forfeited { .. } => Place::Forfeited,
+            Self::Paid { .. } => Place::Paid,
+            Self::Settled { .. } => Place::Settled,
         }
-        let total = self.total.checked_add(entry.amount).ok_or(LedgerError::Overflow)?;
-        // No balance can exceed the total, so this addition cannot overflow.
-        let credits = before.unwrap_or_default().credits + entry.amount;
-        self.balances.insert(entry.who, Balance { credits, last_round: entry.round });
-        self.total = total;
-        self.newest = Some(entry.round);
-        Ok(())
-    }
-
-    /// What `who` holds.
-    pub fn balance(&self, who: &Key) -> Credits {
-        self.balances.get(who).map_or(0, |balance| balance.credits)
-    }
-
-    /// Everything ever paid.
-    pub fn total(&self) -> Credits {
-        self.total
-    }
-
-    /// Every contributor that was ever paid, with its balance, by key.
-    pub fn balances(&self) -> impl Iterator<Item = (&Key, Credits)> {
-        self.balances.iter().map(|(who, balance)| (who, balance.credits))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(round: u64, who: u8, amount: Credits) -> Entry {
-        Entry { round, who: [who; 32], tokens: 1, amount }
-    }
-
-    #[test]
-    fn balances_fold_and_refusals_change_nothing() {
-        let mut ledger = Ledger::replay(&[entry(1, 1, 5), entry(1, 2, 7), entry(2, 1, 3)]).unwrap();
-        assert_eq!((ledger.balance(&[1; 32]), ledger.balance(&[2; 32]), ledger.total()), (8, 7, 15));
-        let before = ledger.clone();
-        assert_eq!(ledger.append(&entry(2, 1, 1)), Err(LedgerError::PaidTwice(2)));
-        assert_eq!(ledger.append(&entry(1, 3, 1)), Err(LedgerError::OutOfOrder { last: 2, got: 1 }));
-        assert_eq!(ledger.append(&entry(3, 1, u64::MAX)), Err(LedgerError::Overflow));
-        assert_eq!(ledger, before);
-    }
+/// The kinds of entries, in the order that they have in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Before the first batch.
+    Run,
+    /// Begins a batch.
+    Opened,
+    /// Any number, as all up to the last.
+    Linked,
+    /// See [`Entry::Submitted`].
+    Submitted,
+    /// See [`Entry::Judged`].
+    Judged,
+    /// See [`Entry::Replayed`].
+    Replayed,
+    /// See [`Entry::Forfeited`].
+    Forfeited,
+    /// See [`Entry::Paid`].
+    Paid,
+    /// Ends a batch.
+    Settled,
 }

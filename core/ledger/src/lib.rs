@@ -1,18 +1,45 @@
-//! Credits: append-only entries, balances as a fold over them, and the reward rule.
+//! The ledger: what was judged and paid, as a log that anyone can check and nobody can rewrite unseen.
 //!
-//! Enters: the accepted work of one settled round and the round's pool. Leaves: entries, and
-//! balances folded from entries. Refuses: an entry for a round that is already settled or out of
-//! order, and sums that would overflow. A balance is never stored as truth.
+//! Enters: entries, one batch for each settled round, and the numbers they are made of. Leaves: balances folded
+//! from entries, the root of the RFC 6962 tree over them, proofs that an entry is in the log and that a log
+//! only grew, and receipts. Refuses: an entry that does not follow from those before it, above all a payment that is
+//! not what the rule gives. A balance is never stored as truth.
+//!
+//! [`Entry`] → [`Ledger`] (the fold) and [`Tree`] (the proofs) → [`Book`] (both) → [`Checkpoint`], [`Receipt`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod account;
+mod batch;
+mod book;
+mod checkpoint;
+mod code;
 mod entry;
+mod error;
+mod ledger;
+mod proof;
+mod receipt;
 mod reward;
+mod rule;
+mod tree;
 
-pub use entry::{Entry, Ledger, LedgerError};
-pub use reward::{Share, split};
+pub use account::Balance;
+pub use book::{Book, BookError};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use code::Code;
+pub use entry::{Entry, EntryError, Finding, MAX_ENTRY, Place, Verdict};
+pub use error::LedgerError;
+pub use ledger::Ledger;
+pub use proof::{MAX_PATH, ProofError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
+pub use receipt::{Earned, Proven, Receipt, ReceiptError};
+pub use reward::{PPM, Payment, Share, split, work};
+pub use rule::{MAX_AGE, MAX_HOLD, Rule};
+pub use tree::Tree;
 
 /// A contributor's identity: its Ed25519 public key.
 pub type Key = [u8; 32];
+
+/// A SHA-256 hash of the tree, or a hash that names a run, a state, a seed or an update.
+pub type Digest = [u8; 32];
 
 /// Credits in their smallest unit. One round's pool is a whole number of these.
 pub type Credits = u64;

@@ -1,6 +1,50 @@
-//! The reward rule: a round's pool is shared linearly in accepted tokens, to the last unit.
+//! The reward rule: a round's pool is shared linearly in tokens × quality, to the last unit.
 
+use std::collections::BTreeMap;
+
+use crate::rule::Rule;
 use crate::{Credits, Key};
+
+/// The whole, in millionths: the unit of a quality and of the witnesses' part.
+pub const PPM: u32 = 1_000_000;
+
+/// What counted tokens of a quality in millionths are worth, rounded down. The quality is at most [`PPM`].
+pub fn work(tokens: u64, quality: u32) -> u64 {
+    // At most `tokens`, so it fits.
+    (u128::from(tokens) * u128::from(quality.min(PPM)) / u128::from(PPM)) as u64
+}
+
+/// What one contributor is due for one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payment {
+    /// Who.
+    pub who: Key,
+    /// Its work in tokens × quality.
+    pub work: u64,
+    /// Tokens it ran again as a witness.
+    pub witness: u64,
+    /// Credits for both.
+    pub amount: Credits,
+}
+
+/// What a round pays, by key: everybody with work or tokens run again, even where that rounds to no credits.
+/// The sums of the numbers must fit 64 bits; then the amounts add up to at most the pool.
+pub(crate) fn payments(rule: &Rule, works: &BTreeMap<Key, u64>, witnesses: &BTreeMap<Key, u64>) -> Vec<Payment> {
+    let (for_work, for_witness) = rule.parts(witnesses.values().sum());
+    let mut due: BTreeMap<Key, Payment> = BTreeMap::new();
+    let list = |from: &BTreeMap<Key, u64>| from.iter().map(|(who, tokens)| (*who, *tokens)).collect::<Vec<_>>();
+    let none = |who| Payment { who, work: 0, witness: 0, amount: 0 };
+    for share in split(for_work, &list(works)) {
+        let payment = due.entry(share.who).or_insert(none(share.who));
+        (payment.work, payment.amount) = (share.tokens, share.amount);
+    }
+    for share in split(for_witness, &list(witnesses)) {
+        let payment = due.entry(share.who).or_insert(none(share.who));
+        payment.witness = share.tokens;
+        payment.amount += share.amount;
+    }
+    due.into_values().collect()
+}
 
 /// What one contributor gets out of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
