@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output};
+use tributary_ledger::{Entry, Finding};
+use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, Output, ReplayOrder, Score};
 use tributary_protocol::message::{
     Commit, Hello, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Verdict,
 };
+use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed, update};
 
@@ -22,6 +24,10 @@ pub struct Desk {
     pub run: Run,
     /// Its journal.
     pub journal: Vec<Event>,
+    /// Its ledger.
+    pub entries: Vec<Entry>,
+    /// Segments that it wants run again.
+    pub replays: Vec<ReplayOrder>,
     /// What it sent, to each in turn.
     pub sent: Vec<(Id, ToContributor)>,
     /// Whom it dropped.
@@ -32,7 +38,7 @@ pub struct Desk {
     pub plan: Option<FoldPlan>,
     /// Virtual time; the test moves it.
     pub now: Millis,
-    norms: BTreeMap<Hash, Vec<f64>>,
+    examined: BTreeMap<Hash, Examined>,
 }
 
 impl Desk {
@@ -41,18 +47,20 @@ impl Desk {
         let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum, stale: 0.5 });
         let identity = Identity::from_secret([9; 32]);
         let journal = vec![Event::Genesis { run: run.spec.id(), base: BlobRef::of(&run.weights) }];
-        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone()).unwrap();
+        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone(), []).unwrap();
         let mut desk = Self {
             machine,
             identity,
             run,
             journal,
+            entries: Vec::new(),
+            replays: Vec::new(),
             sent: Vec::new(),
             dropped: Vec::new(),
             fetches: Vec::new(),
             plan: None,
             now: 1_000_000,
-            norms: BTreeMap::new(),
+            examined: BTreeMap::new(),
         };
         desk.drain();
         desk
@@ -67,11 +75,15 @@ impl Desk {
     fn drain(&mut self) {
         while let Some(output) = self.machine.poll() {
             match output {
-                Output::Journal(event) => self.journal.push(event),
+                Output::Journal { event, entries } => {
+                    self.journal.push(event);
+                    self.entries.extend(entries);
+                }
                 Output::Send { to, message } => self.sent.extend(to.into_iter().map(|to| (to, (*message).clone()))),
                 Output::Drop(peer) => self.dropped.push(peer),
-                Output::Fetch { from, update } => self.fetches.push((from, update)),
+                Output::Fetch { from, update, .. } => self.fetches.push((from, update)),
                 Output::Fold(plan) => self.plan = Some(plan),
+                Output::Replay(order) => self.replays.push(*order),
                 Output::Evaluate { .. } => {}
             }
         }
@@ -104,7 +116,9 @@ impl Desk {
             (0..self.run.spec.model.params()).map(|_| random.below(1000) as f32 / 1e4 - 0.05).collect();
         let update = update::compress(&values, self.run.spec.update);
         let blob = BlobRef::of(&update::encode(&update));
-        self.norms.insert(blob.hash, update.norms(&self.run.spec.model.ranges()));
+        let norms = update.norms(&self.run.spec.model.ranges());
+        let sketch = Sketch::of(&update, &open.run);
+        self.examined.insert(blob.hash, Examined { norms, sketch, score: None });
         let (run, round, base) = (open.run, open.round, open.base);
         Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5, trace: trace(round) }
     }
@@ -116,8 +130,35 @@ impl Desk {
 
     /// Ends a fetch well.
     pub fn fetched(&mut self, from: Id, update: BlobRef) {
-        let result = Ok(self.norms[&update.hash].clone());
+        let result = Ok(self.examined[&update.hash].clone());
         self.input(Input::Fetched { from, update: update.hash, result });
+    }
+
+    /// Says what an update does to the loss, before it is fetched.
+    pub fn score(&mut self, update: &BlobRef, score: Score) {
+        if let Some(examined) = self.examined.get_mut(&update.hash) {
+            examined.score = Some(score);
+        }
+    }
+
+    /// Makes one update the same as another, to whoever examines it.
+    pub fn copy(&mut self, copy: &BlobRef, of: &BlobRef) {
+        let examined = self.examined[&of.hash].clone();
+        self.examined.insert(copy.hash, examined);
+    }
+
+    /// Somebody shows the dossier that it was asked for, and this comes out.
+    pub fn replayed(&mut self, of: &Identity, finding: Finding) {
+        let asked = self.sent.iter().rev().find_map(|(to, message)| match message {
+            ToContributor::Disclose { round, segment } if *to == of.id() => Some((*round, *segment)),
+            _ => None,
+        });
+        let (round, segment) = asked.expect("it was asked");
+        let dossier = Some(BlobRef::of(b"dossier"));
+        self.message(of, ToCoordinator::Disclosed { round, segment, dossier });
+        let order = self.replays.pop().expect("a replay is wanted");
+        let tokens = order.commit.tokens / 4;
+        self.input(Input::Replayed { who: of.id(), round, segment, tokens, finding: Some(finding) });
     }
 
     /// Somebody's update of the open round comes, commit and blob.
@@ -165,7 +206,7 @@ impl Desk {
 
 /// A hello as it should be.
 pub fn hello() -> Hello {
-    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned(), links: true }
+    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned(), links: true, seen: None }
 }
 
 /// The contributors 1, 2, … of a test.

@@ -33,6 +33,7 @@ impl Bench {
             device: DeviceChoice::Cpu,
             links: true,
             jitter: 7,
+            remembered: None,
         });
         let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 });
         Self { machine, coordinator, run, now: 5_000, asked: Vec::new() }

@@ -221,6 +221,7 @@ proptest! {
             device: DeviceChoice::Auto,
             links: true,
             jitter: seed,
+            remembered: None,
         });
         let mut now = 0;
         for (act, ms) in acts {

@@ -117,7 +117,7 @@ fn a_restart_keeps_late_commits_and_what_was_folded() {
     let folded = desk.update(&other, 64);
     fold(&mut desk);
     let (identity, spec) = (desk.identity.clone(), desk.run.spec.clone());
-    desk.machine = Coordinator::restore(identity, spec, desk.journal.clone()).unwrap();
+    desk.machine = Coordinator::restore(identity, spec, desk.journal.clone(), desk.entries.clone()).unwrap();
     desk.fetches.clear();
     desk.input(Input::Tick);
     assert_eq!(desk.fetches, [(me.id(), late.update)], "what was under way is asked for again");
@@ -139,7 +139,7 @@ fn a_run_can_refuse_whatever_is_late() {
         run: desk.run.spec.id(),
         base: BlobRef::of(&desk.run.weights),
     }];
-    desk.machine = Coordinator::restore(desk.identity.clone(), desk.run.spec.clone(), journal).unwrap();
+    desk.machine = Coordinator::restore(desk.identity.clone(), desk.run.spec.clone(), journal, []).unwrap();
     [&me, &other].into_iter().for_each(|who| desk.hello(who));
     let [in_time, late] = [64, 65].map(|tokens| desk.commit_of(&me, tokens));
     desk.commit(&me, &in_time);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use tributary_ledger::Entry;
 use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan};
 use tributary_protocol::spec::{Coding, RoundRule, UpdateFormat};
 use tributary_tests::desk::{Desk, people};
@@ -162,10 +163,16 @@ proptest! {
         for cut in 1..=world.host.journal.len() {
             let journal = world.host.journal[..cut].to_vec();
             let settled = journal.iter().filter(|event| matches!(event, Event::Settled { .. })).count() as u64;
-            let restore = || Coordinator::restore(world.host.identity.clone(), world.run().spec.clone(), journal.clone());
+            let ends = |entry: &&Entry| matches!(entry, Entry::Settled { .. });
+            let batches: Vec<_> = world.host.entries.split_inclusive(|entry| ends(&entry)).collect();
+            let entries = batches[..settled as usize].concat();
+            let restore = || {
+                let (identity, spec) = (world.host.identity.clone(), world.run().spec.clone());
+                Coordinator::restore(identity, spec, journal.clone(), entries.clone())
+            };
             let machine = restore().unwrap();
             prop_assert_eq!(machine.head().0, settled);
-            prop_assert_eq!(machine.ledger().total(), settled * pool);
+            prop_assert_eq!(machine.book().ledger().total(), settled * pool);
             // Restoring is a function of the journal: no clock and no chance in it.
             prop_assert_eq!(format!("{machine:?}"), format!("{:?}", restore().unwrap()));
         }

@@ -18,6 +18,11 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Everything that it was ever paid.
+    pub fn paid(&self) -> Credits {
+        self.held() + self.forfeited
+    }
+
     /// What it holds, however sure.
     pub fn held(&self) -> Credits {
         self.provisional + self.verified + self.r#final

@@ -63,6 +63,7 @@ impl<P: Platform> Driver<P> {
             device: options.device,
             links: options.links,
             jitter: platform.random(),
+            remembered: platform.remembered(),
         });
         let address = options.coordinator;
         handle.set_upload_limit(options.upload_limit);
@@ -156,7 +157,10 @@ impl<P: Platform> Driver<P> {
                     }
                 }
             },
-            // Only the coordinator is talked to on a control stream.
+            // Contributors only compare checkpoints.
+            Event::Frame { peer, frame } if frame.len() <= MAX_GOSSIP => {
+                self.input(Input::Gossip { from: peer, bytes: frame.into() });
+            }
             Event::Frame { peer, .. } => self.handle.disconnect(peer),
             Event::Connected { peer, .. } => self.input(Input::Linked { peer }),
             Event::Disconnected { peer, why } => self.input(Input::Unlinked { peer, why }),
@@ -188,6 +192,11 @@ impl<P: Platform> Driver<P> {
                         tracing::warn!(%error, "the update can't be offered");
                     }
                 }
+                Output::Remember(bytes) => self.platform.remember(bytes),
+                // Whoever is gone or lags gets the next one.
+                Output::Gossip { to, bytes } => to.into_iter().for_each(|peer| {
+                    let _ = self.handle.send(peer, bytes.clone());
+                }),
                 Output::Job(job) => self.waiting.push_back(job),
                 Output::Link(peer) => {
                     if let Err(why) = links::dial(&self.handle, &self.address, peer) {

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod links;
 pub mod message;
 mod sign;
+pub mod sketch;
 pub mod spec;
 pub mod update;
 pub mod view;

@@ -23,6 +23,9 @@ pub const MAX_BLOB: u64 = 512 * 1024 * 1024;
 /// chunk list at 0.05 % of the blob and a resumed transfer loses at most that much.
 pub const CHUNK: usize = 64 * 1024;
 
+/// Bytes that contributors tell each other at once: a signed checkpoint, and room.
+pub const MAX_GOSSIP: usize = 512;
+
 /// Bytes of a text field that a peer chooses (its agent string, a device name).
 pub const MAX_TEXT: usize = 96;
 

@@ -9,6 +9,7 @@ mod manifest;
 pub use manifest::{Accepted, FoldManifest, RoundManifest};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tributary_ledger::{Balance, Checkpoint, Digest, MAX_ENTRY, MAX_PATH, Proven};
 
 use crate::check::TraceRef;
 use crate::limits::{MAX_AGE, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
@@ -59,6 +60,8 @@ pub struct Hello {
     /// Whether it can link with other contributors; one that can't gets everything from the
     /// coordinator.
     pub links: bool,
+    /// Entries of the ledger at the newest checkpoint that it remembers.
+    pub seen: Option<u64>,
 }
 
 /// What a contributor runs in.
@@ -135,6 +138,8 @@ pub enum ToContributor {
     },
     /// A round is folded: here is the new base.
     Folded(Signed<FoldManifest>),
+    /// What the newest settled round paid the receiver, with its proof. After every round, and after a welcome.
+    Receipt(Box<Receipt>),
     /// The new base's loss on held-out text.
     Evaluated(Evaluation),
     /// Who is here.
@@ -174,6 +179,51 @@ pub struct Welcome {
     /// Held-out evaluations so far, oldest first, the newest
     /// [`VIEW_HISTORY`](crate::limits::VIEW_HISTORY).
     pub evaluations: Vec<Evaluation>,
+}
+
+/// A receipt and what it hangs on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The ledger as the coordinator stands by it.
+    pub checkpoint: Signed<Checkpoint>,
+    /// The proof that it continues what it was at [`Hello::seen`], or at the receipt before.
+    pub continues: Vec<Digest>,
+    /// The round's end and the receiver's pay, with the proof that they are in it.
+    pub receipt: tributary_ledger::Receipt,
+    /// What the receiver holds, by the coordinator's account.
+    pub held: Held,
+}
+
+impl Signable for Checkpoint {
+    const CONTEXT: &'static str = "tributary checkpoint v1";
+}
+
+/// What a contributor holds, by how sure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// Of rounds whose replays may still be under way.
+    pub provisional: u64,
+    /// Of rounds whose replays have ended.
+    pub verified: u64,
+    /// Safe.
+    pub r#final: u64,
+    /// Lost.
+    pub forfeited: u64,
+}
+
+impl From<Balance> for Held {
+    fn from(balance: Balance) -> Self {
+        let Balance { provisional, verified, r#final, forfeited } = balance;
+        Self { provisional, verified, r#final, forfeited }
+    }
+}
+
+impl Receipt {
+    fn is_bounded(&self) -> bool {
+        let proofs = [Some(&self.receipt.settled), self.receipt.paid.as_ref()];
+        let proven = |proof: &Proven| proof.path.len() <= MAX_PATH && proof.entry.len() <= MAX_ENTRY;
+        self.continues.len() <= 2 * MAX_PATH && proofs.into_iter().flatten().all(proven)
+    }
 }
 
 /// An open round, with the time left as the sender sees it, so that clocks needn't agree.
@@ -291,9 +341,20 @@ pub enum Reason {
     /// The blob is not an update of this model.
     #[error("the update's bytes are not an update of this model")]
     Malformed,
-    /// The update is zero, or too large to be measured.
-    #[error("the update's size is zero or not a number")]
+    /// The update is zero, or too large to be measured, or much larger than others.
+    #[error("the update's size is zero, not a number, or far from that of the round's others")]
     Norm,
+    /// Nearly the same as an update that was promised before.
+    #[error("the update is a copy of one that was promised earlier")]
+    Copied,
+    /// It makes the model no better.
+    #[error("the update does not make the model better on text that nobody could know when it was promised")]
+    Useless,
+    /// Work of this identity was proved not to be what it said, or was not shown.
+    #[error(
+        "a part of this contributor's work was done again and something else came out: its work does not count any more"
+    )]
+    Struck,
 }
 
 impl Commit {
@@ -352,7 +413,7 @@ fn foreign_hello(frame: &[u8]) -> Option<ToCoordinator> {
     match postcard::take_from_bytes::<(u32, u16)>(frame) {
         Ok(((0, version), _)) if version != PROTOCOL_VERSION => {
             let (run, kind, agent) = (None, PeerKind::Native, String::new());
-            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false }))
+            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false, seen: None }))
         }
         _ => None,
     }
@@ -388,6 +449,7 @@ impl Message for ToContributor {
                 }
                 roster.peers.iter().try_for_each(|peer| text(&peer.device))
             }
+            ToContributor::Receipt(receipt) if !receipt.is_bounded() => Err("too long a proof"),
             ToContributor::Links(peers) if peers.len() > MAX_LINKS => Err("too many links"),
             _ => Ok(()),
         }

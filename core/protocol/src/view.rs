@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub loss: Option<f32>,
     /// Credits earned in all, as the settled rounds' manifests give them.
     pub credits: u64,
+    /// What is held of them, and what shows that.
+    pub earnings: EarningsView,
     /// Held-out and own loss by round, oldest first.
     pub losses: Vec<LossPoint>,
     /// This contributor's rounds, newest first.
@@ -160,6 +162,59 @@ pub struct RoundView {
     pub left_ms: Option<u64>,
     /// Tokens trained in it.
     pub tokens: u64,
+}
+
+/// What a contributor holds, and what shows that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct EarningsView {
+    /// Of rounds in which work may still be checked.
+    pub provisional: u64,
+    /// Of rounds whose checks have ended; can still be forfeited.
+    pub verified: u64,
+    /// Safe.
+    pub r#final: u64,
+    /// Lost.
+    pub forfeited: u64,
+    /// What this contributor found out about the ledger by itself.
+    pub proof: ProofView,
+    /// Pay whose proof it has checked, newest first.
+    pub receipts: Vec<ReceiptRow>,
+}
+
+/// What a contributor found out about the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum ProofView {
+    /// Nothing was shown yet.
+    None,
+    /// Every receipt was signed, in the ledger, in line with all that were shown before, and what the rule gives.
+    Good {
+        /// The newest round in it.
+        round: u64,
+        /// Its entries.
+        size: u64,
+    },
+    /// The ledger can't be trusted.
+    Bad {
+        /// What was found; for a person.
+        why: String,
+    },
+}
+
+/// Pay whose proof was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct ReceiptRow {
+    /// The round that paid.
+    pub round: u64,
+    /// Credits.
+    pub amount: u64,
+    /// The work, in tokens times quality.
+    pub work: u64,
+    /// Everybody's.
+    pub all: u64,
 }
 
 /// Losses at one round.

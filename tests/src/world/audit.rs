@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tributary_ledger::{Entry, Ledger};
+use tributary_ledger::Book;
 use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan};
 use tributary_protocol::message::FoldManifest;
+use tributary_protocol::view::ProofView;
 use tributary_protocol::{BlobRef, Hash, Id, update};
 
 use super::World;
@@ -51,11 +52,10 @@ impl World {
             sets: Vec::new(),
             steps: BTreeMap::new(),
         };
-        let mut ledger = Ledger::default();
         let (mut base, mut momentum_before) = (BlobRef::of(&self.run.weights), None);
         let mut folded = Folded::default();
         for event in self.host.journal.clone() {
-            let Journalled::Settled { fold, momentum } = event else { continue };
+            let Journalled::Settled { fold, momentum, .. } = event else { continue };
             let manifest = fold.open(&coordinator).expect("the coordinator signed its own journal");
             assert_eq!((manifest.round, manifest.base), (audit.sets.len() as u64, base.hash));
             let plan = FoldPlan {
@@ -67,16 +67,16 @@ impl World {
                 rate: manifest.rate,
             };
             assert_eq!(self.host.fold(&plan), [manifest.step, manifest.next, momentum], "round {}", manifest.round);
-            for share in manifest.shares() {
-                ledger.append(&Entry::new(manifest.round, share)).expect("a ledger that adds up");
-            }
             self.count(&mut audit, &manifest, &mut folded);
             audit.states.push(manifest.next.hash);
             (base, momentum_before) = (manifest.next, Some(momentum));
         }
+        let entries = self.host.entries.iter().map(|entry| entry.to_bytes());
+        let book = Book::read(entries, None).expect("a ledger that adds up");
+        let ledger = book.ledger();
         assert_eq!(ledger.total(), audit.sets.len() as u64 * self.run.spec.reward.pool, "credits are conserved");
-        audit.credits = ledger.balances().map(|(who, credits)| (Id(*who), credits)).collect();
-        self.check_restored(&ledger, audit.sets.len() as u64, base);
+        audit.credits = ledger.balances().map(|(who, balance)| (Id(*who), balance.paid())).collect();
+        self.check_restored(&book, audit.sets.len() as u64, base);
         self.check_nodes(&audit);
         audit
     }
@@ -102,11 +102,11 @@ impl World {
         audit.sets.push(manifest.accepted.iter().map(|accepted| (accepted.peer, accepted.tokens)).collect());
     }
 
-    fn check_restored(&self, ledger: &Ledger, round: u64, base: BlobRef) {
+    fn check_restored(&self, book: &Book, round: u64, base: BlobRef) {
         let (identity, spec) = (self.host.identity.clone(), self.run.spec.clone());
-        let restored = Coordinator::restore(identity, spec, self.host.journal.clone()).unwrap();
+        let restored = Coordinator::restore(identity, spec, self.host.journal.clone(), self.host.entries.clone()).unwrap();
         for machine in [&restored].into_iter().chain(&self.host.machine) {
-            assert_eq!(machine.ledger(), ledger);
+            assert_eq!(machine.book(), book);
             assert_eq!(machine.head(), (round, base));
         }
     }
@@ -116,6 +116,8 @@ impl World {
             for (&round, hash) in node.states() {
                 assert_eq!(*hash, audit.states[round as usize], "node {index} forked in round {round}");
             }
+            let proof = node.snapshot(self.now).earnings.proof;
+            assert!(!matches!(proof, ProofView::Bad { .. }), "node {index}: {proof:?}");
             let steps = audit.steps.get(&node.id()).copied().unwrap_or_default();
             assert!(steps <= node.trained(), "node {index} did {} steps and {steps} are in the base", node.trained());
         }

@@ -44,6 +44,8 @@ pub struct Node {
     link_dials: u32,
     /// What it fetched, for whoever is linked with it.
     fetched: BTreeMap<Hash, Bytes>,
+    /// What it keeps of the ledger, on its disk.
+    remembered: Option<Bytes>,
 }
 
 impl Node {
@@ -120,6 +122,7 @@ impl World {
             dials: 0,
             link_dials: 0,
             fetched: BTreeMap::new(),
+            remembered: None,
         });
         self.node_input(index, Input::Start);
         index
@@ -135,6 +138,7 @@ impl World {
             device: DeviceChoice::Cpu,
             links: true,
             jitter: self.random.bits(),
+            remembered: self.nodes.get(index).and_then(|node| node.remembered.clone()),
         });
         let own = own_coordinate(index, self.run.spec.model.params());
         let random = Random::new(self.random.bits());
@@ -225,7 +229,7 @@ impl World {
             Output::Offer(blob, bytes) => {
                 let offered = &mut self.nodes[node].offered;
                 offered.push_back((blob.hash, bytes));
-                if offered.len() > usize::from(MAX_AGE) + 1 {
+                if offered.len() > 2 * (usize::from(MAX_AGE) + 1) {
                     offered.pop_front();
                 }
             }
@@ -237,6 +241,14 @@ impl World {
                     let at = (done + ms).max(self.nodes[node].reports_at);
                     self.nodes[node].reports_at = at;
                     self.at(at, Event::NodeReports { node, life, report });
+                }
+            }
+            Output::Remember(bytes) => self.nodes[node].remembered = Some(bytes),
+            Output::Gossip { to, bytes } => {
+                let linked: Vec<_> = self.linked(node).filter(|peer| to.contains(&self.nodes[*peer].id())).collect();
+                for peer in linked {
+                    let (from, bytes) = (self.nodes[node].id(), bytes.clone());
+                    self.node_input(peer, Input::Gossip { from, bytes });
                 }
             }
             Output::Link(peer) => {

@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tributary_protocol::coordinator::{Coordinator, Event as Journalled, FoldPlan, Input, Output};
+use tributary_ledger::{Entry, Finding};
+use tributary_protocol::coordinator::{
+    Coordinator, Event as Journalled, Examined, FoldPlan, Input, Output, ReplayOrder,
+};
+use tributary_protocol::sketch::Sketch;
 use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::spec::RunSpec;
@@ -33,6 +37,8 @@ pub struct Host {
     pub machine: Option<Coordinator>,
     /// The journal on its disk.
     pub journal: Vec<Journalled>,
+    /// The ledger on its disk.
+    pub entries: Vec<Entry>,
     /// The blobs on its disk.
     pub blobs: BTreeMap<Hash, Bytes>,
     /// Connections, by contributor.
@@ -58,11 +64,12 @@ impl Host {
         let base = BlobRef::of(&run.weights);
         let journal = vec![Journalled::Genesis { run: run.spec.id(), base }];
         let blobs = [&run.weights, &run.data, &run.shard].map(|bytes| (Hash::of(bytes), bytes.clone()));
-        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone()).unwrap();
+        let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone(), []).unwrap();
         Self {
             identity,
             machine: Some(machine),
             journal,
+            entries: Vec::new(),
             blobs: blobs.into(),
             connections: BTreeMap::new(),
             spec: run.spec.clone(),
@@ -128,7 +135,8 @@ impl World {
     pub fn restart_host(&mut self) {
         assert!(self.host.machine.is_none(), "it runs");
         let (identity, spec) = (self.host.identity.clone(), self.host.spec.clone());
-        self.host.machine = Some(Coordinator::restore(identity, spec, self.host.journal.clone()).unwrap());
+        let (journal, entries) = (self.host.journal.clone(), self.host.entries.clone());
+        self.host.machine = Some(Coordinator::restore(identity, spec, journal, entries).unwrap());
         self.host_input(Input::Tick);
     }
 
@@ -145,8 +153,8 @@ impl World {
             if let Some(crash) = &mut self.host.crash {
                 if crash.after == 0 {
                     let crash = self.host.crash.take().unwrap();
-                    if let (true, Output::Journal(event)) = (crash.durable, output) {
-                        self.write(event);
+                    if let (true, Output::Journal { event, entries }) = (crash.durable, output) {
+                        self.write(event, entries);
                     }
                     self.kill_host();
                     return self.later(crash.down_ms, Event::HostRestarts);
@@ -163,18 +171,19 @@ impl World {
         }
     }
 
-    fn write(&mut self, event: Journalled) {
+    fn write(&mut self, event: Journalled, entries: Vec<Entry>) {
         if let Journalled::Settled { .. } = event {
             self.host.settled += 1;
             self.moved_at = self.now;
         }
         self.host.journal.push(event);
+        self.host.entries.extend(entries);
     }
 
     fn host_does(&mut self, output: Output) {
         let life = self.host.life;
         match output {
-            Output::Journal(event) => self.write(event),
+            Output::Journal { event, entries } => self.write(event, entries),
             Output::Send { to, message } => {
                 // What every contributor would decode from the frame, decoded once.
                 let message = ToContributor::decode(&message.encode()).expect("the coordinator sends good frames");
@@ -189,7 +198,11 @@ impl World {
                     self.close(node, connection, "dropped by the coordinator");
                 }
             }
-            Output::Fetch { from, update } => {
+            Output::Replay(order) => {
+                let ms = self.random.from_to((200, 5_000));
+                self.later(ms, Event::Replayed { life, order });
+            }
+            Output::Fetch { from, update, .. } => {
                 let from = self.index[&from];
                 let ms = self.upload_ms(from, update);
                 self.later(ms, Event::UpdateFetched { life, from, update });
@@ -211,6 +224,15 @@ impl World {
         if self.host.life == life {
             self.host.wakes_at = None;
             self.host_input(Input::Tick);
+        }
+    }
+
+    /// A dossier that never came is none; everyone here is honest, unless the dossier says otherwise.
+    pub(super) fn host_replayed(&mut self, life: u32, order: &ReplayOrder) {
+        if self.host.life == life {
+            let (who, round, segment) = (order.who, order.commit.round, order.segment);
+            let tokens = order.commit.tokens / u64::from(order.commit.trace.segments);
+            self.host_input(Input::Replayed { who, round, segment, tokens, finding: Some(Finding::Same) });
         }
     }
 
@@ -244,7 +266,9 @@ impl World {
             Some(bytes) => match update::decode(&self.host.spec.sent_formats(), &bytes, count) {
                 Ok(decoded) => {
                     self.host.blobs.insert(update.hash, bytes);
-                    Ok(decoded.norms(&self.host.spec.model.ranges()))
+                    let norms = decoded.norms(&self.host.spec.model.ranges());
+                    let sketch = Sketch::of(&decoded, &self.host.spec.id());
+                    Ok(Examined { norms, sketch, score: None })
                 }
                 Err(_) => Err(Reason::Malformed),
             },

@@ -24,6 +24,13 @@ impl Contributor {
             }),
             ToContributor::Folded(fold) => self.folded(&fold),
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
+            ToContributor::Receipt(receipt) => {
+                let Some(terms) = self.terms() else { return };
+                if let Some(bytes) = self.receipts.take(&terms, &receipt) {
+                    self.out.push_back(Output::Remember(bytes));
+                    self.gossip();
+                }
+            }
             ToContributor::Roster(roster) => self.roster(roster),
             // Nobody is linked with from whoever has stopped.
             ToContributor::Links(_) if self.wish == Wish::Stop => {}
@@ -53,6 +60,7 @@ impl Contributor {
         if self.config.links {
             self.links.welcomed(now);
         }
+        self.receipts.of_run(&run);
         self.data_ref = Some(welcome.spec.data);
         self.run = Some(run);
         self.spec = Some(welcome.spec);
@@ -128,6 +136,8 @@ impl Contributor {
         }
         let me = self.config.identity.id();
         self.history.settled(&manifest, &me);
+        let share = manifest.shares().into_iter().find(|share| share.who == me.0);
+        self.receipts.due(manifest.round, share.map_or(0, |share| share.amount));
         for accepted in manifest.accepted.iter().filter(|accepted| accepted.peer == me) {
             let origin = manifest.origin(accepted);
             self.promises.retain(|promise| promise.round != origin);

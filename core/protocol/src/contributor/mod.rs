@@ -15,6 +15,7 @@ mod back_off;
 mod fetches;
 mod incoming;
 mod links;
+mod receipts;
 mod show;
 mod traffic;
 mod work;
@@ -26,13 +27,14 @@ use bytes::Bytes;
 pub use traffic::{PeerTraffic, Traffic};
 
 use crate::job::{DeviceChoice, DeviceInfo, Job, Progress, Report};
-use crate::limits::MAX_AGE;
+use crate::limits::{MAX_AGE, MAX_GOSSIP};
 use crate::message::{Commit, Hello, PeerKind, RoundManifest, ToContributor, ToCoordinator, bounded_text};
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed};
 use back_off::BackOff;
 use fetches::{Fetches, Purpose};
 use links::Links;
+use receipts::{Receipts, Terms};
 use show::History;
 use traffic::Meter;
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub links: bool,
     /// Seeds the jitter of reconnecting.
     pub jitter: u64,
+    /// What the newest [`Output::Remember`] of an earlier session had, if there was one.
+    pub remembered: Option<Bytes>,
 }
 
 /// What happened.
@@ -104,6 +108,13 @@ pub enum Input {
     },
     /// What has moved over the network; about once a second.
     Traffic(Traffic),
+    /// What another contributor says by its [`Output::Gossip`].
+    Gossip {
+        /// Who says it.
+        from: Id,
+        /// What.
+        bytes: Bytes,
+    },
 }
 
 /// What to do.
@@ -120,6 +131,15 @@ pub enum Output {
     /// Have this blob ready for whoever asks, until [`MAX_AGE`] + 1 others have been offered: it can be asked for
     /// as long as it can count.
     Offer(BlobRef, Bytes),
+    /// Keep this over restarts, in place of what was to be kept before.
+    Remember(Bytes),
+    /// Tell these linked contributors this: what to compare ledgers by. At most [`MAX_GOSSIP`] bytes.
+    Gossip {
+        /// Whom.
+        to: Vec<Id>,
+        /// What.
+        bytes: Bytes,
+    },
     /// An order for the trainer.
     Job(Job),
     /// Link with another contributor. Ends in [`Input::Linked`] or [`Input::Unlinked`].
@@ -236,6 +256,7 @@ pub struct Contributor {
     status_at: Millis,
     progress: Option<Progress>,
     history: History,
+    receipts: Receipts,
     out: VecDeque<Output>,
 }
 
@@ -247,6 +268,7 @@ impl Contributor {
             history: History::default(),
             links: Links::new(config.identity.id(), config.coordinator, config.jitter),
             meter: Meter::default(),
+            receipts: config.remembered.as_ref().map_or_else(Receipts::default, |bytes| Receipts::recall(bytes, &config.coordinator)),
             config,
             wish: Wish::Stop,
             link: Link::Off,
@@ -281,8 +303,18 @@ impl Contributor {
             Input::Fetched { hash, result } => self.fetched(now, hash, result),
             Input::Report(report) => self.report(report),
             Input::Linked { peer } if self.wish == Wish::Stop => self.out.push_back(Output::Unlink(peer)),
-            Input::Linked { peer } => self.links.linked(now, peer),
+            Input::Linked { peer } => {
+                self.links.linked(now, peer);
+                self.gossip();
+            }
             Input::Unlinked { peer, why } => self.links.unlinked(now, peer, why),
+            Input::Gossip { from, bytes } => {
+                let theirs = Some(bytes).filter(|bytes| bytes.len() <= MAX_GOSSIP);
+                let theirs = theirs.and_then(|bytes| postcard::from_bytes(&bytes).ok());
+                if let (Some(terms), Some(theirs)) = (self.terms(), theirs) {
+                    self.receipts.compare(&terms, &from, &theirs);
+                }
+            }
             Input::Traffic(traffic) => {
                 let round = self.head.as_ref().map(|head| head.round);
                 self.meter.take(now, round, traffic);
@@ -291,9 +323,26 @@ impl Contributor {
         self.advance(now);
     }
 
+    /// What receipts are checked by, once the run is known.
+    fn terms(&self) -> Option<Terms> {
+        let (coordinator, me) = (self.config.coordinator, self.config.identity.id());
+        let rule = crate::coordinator::rule(self.spec.as_ref()?);
+        Some(Terms { coordinator, run: self.run?, rule, me })
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.out.pop_front()
+    }
+
+    /// Tells the others which ledger this contributor was shown.
+    /// All of them at every change: there are a handful of links, and it is two hundred bytes.
+    fn gossip(&mut self) {
+        let to: Vec<_> = self.links.up().collect();
+        if let Some(newest) = self.receipts.newest().filter(|_| !to.is_empty()) {
+            let bytes = postcard::to_stdvec(newest).expect("a checkpoint has a finite serde form");
+            self.out.push_back(Output::Gossip { to, bytes: bytes.into() });
+        }
     }
 
     fn finish(&mut self, now: Millis) {
@@ -349,6 +398,7 @@ impl Contributor {
             kind: self.config.kind,
             agent: bounded_text(&self.config.agent),
             links: self.config.links,
+            seen: self.receipts.seen(),
         };
         self.out.push_back(Output::Send(ToCoordinator::Hello(hello)));
     }

@@ -184,6 +184,7 @@ impl Contributor {
             tokens_per_s: self.progress.map_or(0.0, |p| p.tokens_per_s),
             loss: self.progress.map(|p| p.loss).filter(|loss| loss.is_finite()),
             credits: history.credits,
+            earnings: self.receipts.view(),
             losses: history.losses.iter().copied().collect(),
             rounds: history.rounds.iter().cloned().collect(),
             peers: self.peer_rows(),

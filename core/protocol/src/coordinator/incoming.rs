@@ -21,7 +21,7 @@ impl Coordinator {
             _ if !self.peers.contains_key(&from) => self.refuse_frame(from, "a message came before the hello"),
             ToCoordinator::Status(status) => self.status(now, from, status),
             ToCoordinator::Commit(commit) => self.commit(now, from, commit),
-            ToCoordinator::Disclosed { .. } => {}
+            ToCoordinator::Disclosed { round, segment, dossier } => self.disclosed(from, round, segment, dossier),
             ToCoordinator::Pass { round } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.passed = Some(round);
@@ -55,6 +55,7 @@ impl Coordinator {
             refused: None,
             links: hello.links,
             told: None,
+            seen: hello.seen,
         };
         self.linking.change();
         if self.peers.insert(from, peer).is_some() {
@@ -68,14 +69,16 @@ impl Coordinator {
             round: self.round,
             base: self.base,
             open: self.stage.open_round().map(|round| round.announcement(now)),
-            credits: self.ledger.balance(&from.0),
+            credits: self.book.ledger().balance(&from.0).paid(),
             evaluations: self.evaluations.iter().copied().collect(),
         };
         self.send(from, ToContributor::Welcome(Box::new(welcome)));
         // Its updates may not have got through on the last connection.
-        for update in self.updates.refetch(from) {
-            self.out.push_back(Output::Fetch { from, update });
+        for (name, update) in self.updates.refetch(from) {
+            self.fetch(name, update);
         }
+        self.ask_again(from);
+        self.send_receipt(from);
     }
 
     fn status(&mut self, now: Millis, from: Id, status: Status) {
@@ -96,8 +99,9 @@ impl Coordinator {
         let origin = commit.round;
         match self.admit(now, from, &commit) {
             Ok(Admitted::New) => {
-                self.out.push_back(Output::Journal(Event::Committed { from, commit: signed }));
-                self.out.push_back(Output::Fetch { from, update: commit.update });
+                self.docket.submit((from, origin), signed.clone());
+                self.journal(Event::Committed { from, commit: signed });
+                self.fetch((from, origin), commit.update);
             }
             Ok(Admitted::Known(verdict)) => {
                 if let Some(verdict) = verdict {
@@ -123,6 +127,9 @@ impl Coordinator {
         let most = |format| update::max_bytes(format, self.spec.model.params());
         let most = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
         commit.check(&self.run, &base, most)?;
+        if self.referee.standing(&from).struck {
+            return Err(Reason::Struck);
+        }
         if let Some(known) = self.updates.known(from, commit)? {
             return Ok(known);
         }
@@ -143,7 +150,14 @@ impl Coordinator {
         let Some(peer) = self.peers.get_mut(&from) else { return false };
         let first = peer.refused.is_none_or(|known| known < round);
         peer.refused = peer.refused.max(Some(round));
-        first && matches!(reason, Reason::Late | Reason::Full | Reason::Twice)
+        first && matches!(reason, Reason::Late | Reason::Full | Reason::Twice | Reason::Struck)
+    }
+
+    /// An update that was promised does not count: that is written down.
+    pub(super) fn refuse_update(&mut self, name: Name, reason: Reason) {
+        self.docket.refuse(name, reason);
+        self.referee.forget(&name);
+        self.refuse_commit(name, reason);
     }
 
     pub(super) fn refuse_commit(&mut self, (peer, origin): Name, reason: Reason) {

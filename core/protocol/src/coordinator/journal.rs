@@ -1,9 +1,11 @@
 //! The coordinator's journal: append-only events, and the coordinator they restore.
 
 use serde::{Deserialize, Serialize};
+use tributary_ledger::Entry;
 
 use super::round::{Round, Stage};
 use super::updates::Updates;
+use super::referee::Standing;
 use super::{Coordinator, Output};
 use crate::message::{Commit, Evaluation, FoldManifest, RoundManifest};
 use crate::spec::RunSpec;
@@ -28,28 +30,30 @@ pub enum Event {
         /// The commit.
         commit: Signed<Commit>,
     },
-    /// A round folded, and with it paid: its ledger entries are
-    /// [`FoldManifest::shares`].
+    /// A round folded, and with it paid: the ledger's next batch goes with it.
     Settled {
         /// What it became.
         fold: Signed<FoldManifest>,
         /// The outer momentum after it.
         momentum: BlobRef,
+        /// What is known of contributors now, where that has changed.
+        standings: Vec<(Id, Standing)>,
     },
     /// A base was evaluated.
     Evaluated(Evaluation),
 }
 
 impl Coordinator {
-    /// The coordinator that wrote these events, in their order. Outputs of [`Coordinator::poll`]
+    /// The coordinator that wrote these events and entries, in their order. Outputs of [`Coordinator::poll`]
     /// then ask again for whatever was under way.
     pub fn restore(
         identity: Identity,
         spec: RunSpec,
         events: impl IntoIterator<Item = Event>,
+        entries: impl IntoIterator<Item = Entry>,
     ) -> Result<Self, RestoreError> {
         let run = spec.id();
-        let mut events = events.into_iter();
+        let (mut events, mut entries) = (events.into_iter(), entries.into_iter());
         let base = match events.next() {
             Some(Event::Genesis { run: of, base }) if of == run => base,
             Some(Event::Genesis { run: of, .. }) => return Err(RestoreError::Run { journal: of, spec: run }),
@@ -66,7 +70,11 @@ impl Coordinator {
             stage: Stage::Idle,
             peers: Default::default(),
             refusals: Default::default(),
-            ledger: Default::default(),
+            book: Default::default(),
+            indices: Default::default(),
+            docket: Default::default(),
+            referee: Default::default(),
+            past: Default::default(),
             evaluations: Default::default(),
             roster_at: 0,
             roster_cursor: None,
@@ -75,16 +83,26 @@ impl Coordinator {
             stats: Default::default(),
         };
         for (index, event) in events.enumerate() {
-            machine.replay(index as u64 + 1, event)?;
+            machine.replay(index as u64 + 1, event, &mut entries)?;
         }
-        machine.out.extend(machine.updates.fetching().map(|(from, update)| Output::Fetch { from, update }));
+        if entries.next().is_some() {
+            return Err(RestoreError::Entries);
+        }
+        for (name, update) in machine.updates.fetching() {
+            machine.fetch(name, update);
+        }
         if !machine.evaluations.iter().any(|evaluation| evaluation.round == machine.round) {
             machine.out.push_back(Output::Evaluate { round: machine.round, base: machine.base });
         }
         Ok(machine)
     }
 
-    fn replay(&mut self, index: u64, event: Event) -> Result<(), RestoreError> {
+    fn replay(
+        &mut self,
+        index: u64,
+        event: Event,
+        entries: &mut impl Iterator<Item = Entry>,
+    ) -> Result<(), RestoreError> {
         let me = self.identity.id();
         let out_of_place = RestoreError::OutOfPlace(index);
         match event {
@@ -96,22 +114,26 @@ impl Coordinator {
                 }
                 // Opened again: what was made for it before is void.
                 self.updates.void(self.round);
+                self.docket.void(self.round);
                 self.updates.open(self.round, self.base.hash);
                 self.stage = Stage::Open(Round::restore(&self.spec, signed, manifest));
             }
-            Event::Committed { from, commit } => {
-                let commit = commit.open(&from)?;
+            Event::Committed { from, commit: signed } => {
+                let commit = signed.open(&from)?;
                 if self.updates.base(commit.round) != Some(commit.base) {
                     return Err(out_of_place);
                 }
+                self.docket.submit((from, commit.round), signed);
                 self.updates.restore(from, commit);
             }
-            Event::Settled { fold, momentum } => {
+            Event::Settled { fold, momentum, standings } => {
                 let manifest = fold.open(&me)?;
                 if manifest.round != self.round || manifest.base != self.base.hash {
                     return Err(out_of_place);
                 }
-                self.settle(&manifest, momentum)?;
+                let Stage::Open(open) = std::mem::take(&mut self.stage) else { return Err(out_of_place) };
+                self.read_batch(entries)?;
+                self.settle(&open.manifest, &manifest, momentum, standings);
             }
             Event::Evaluated(evaluation) => self.keep(evaluation),
         }
@@ -144,6 +166,9 @@ pub enum RestoreError {
     )]
     Signature(#[from] SignError),
     /// Entries that do not add up.
-    #[error("the journal's credits do not add up: {0}")]
-    Ledger(#[from] tributary_ledger::LedgerError),
+    #[error("the ledger does not add up: {0}; put back a copy of the state folder")]
+    Book(#[from] tributary_ledger::BookError),
+    /// More or fewer entries than settled rounds.
+    #[error("the ledger does not end where the journal does; put back a copy of the state folder")]
+    Entries,
 }

@@ -12,28 +12,37 @@
 
 mod incoming;
 mod journal;
+mod judge;
 mod links;
 mod plan;
+mod quality;
+mod referee;
 mod roster;
 mod round;
+mod settle;
 mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tributary_ledger::Ledger;
+use tributary_ledger::{Book, Entry, Finding};
 
 pub use journal::{Event, RestoreError};
 pub use plan::{FoldPlan, accept};
-pub use updates::Received;
+pub use quality::{FULL, Gain, Record, Score};
+pub use referee::{PastRound, ReplayOrder, Standing, TRACE_ROUNDS};
+pub use settle::rule;
+pub use updates::{Examined, Received};
 
 use crate::limits::VIEW_HISTORY;
 use crate::message::{
-    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, Status, ToContributor, ToCoordinator, Verdict,
+    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, RoundManifest, Status, ToContributor, ToCoordinator, Verdict,
 };
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
 use links::Linking;
+use referee::{Found, Referee};
 use round::{Folding, Round, Stage};
+use settle::Docket;
 use updates::{Fetched, Name, Updates};
 
 /// What happened.
@@ -63,10 +72,22 @@ pub enum Input {
         from: Id,
         /// The update.
         update: Hash,
-        /// The Euclidean norm of each tensor of the decoded update, in the order of
-        /// [`crate::spec::ModelSpec::layout`], or why there is none. [`Reason::Unavailable`] is tried again; any
-        /// other reason is final.
-        result: Result<Vec<f64>, Reason>,
+        /// What is to be known of it, or why nothing is. [`Reason::Unavailable`] is tried again; any other reason is
+        /// final.
+        result: Result<Examined, Reason>,
+    },
+    /// An [`Output::Replay`] has ended.
+    Replayed {
+        /// Whose work it was.
+        who: Id,
+        /// The commit's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+        /// Tokens that were run again.
+        tokens: u64,
+        /// What came out; `None`: nothing that the contributor is to blame for.
+        finding: Option<Finding>,
     },
     /// An [`Output::Fold`] has ended well; all three blobs are stored.
     Folded {
@@ -97,8 +118,13 @@ pub enum Input {
 /// What to do.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Make this durable before anything that follows.
-    Journal(Event),
+    /// Make this durable before anything that follows: all of it or nothing.
+    Journal {
+        /// What happened.
+        event: Event,
+        /// The ledger's next entries: a batch with [`Event::Settled`], else none.
+        entries: Vec<Entry>,
+    },
     /// Send a message.
     Send {
         /// To whom.
@@ -108,13 +134,17 @@ pub enum Output {
     },
     /// Close a contributor's connection once it has been sent what was sent.
     Drop(Id),
-    /// Get an update, from the store or else from the contributor, decode it and take its norms.
+    /// Get an update, from the store or else from the contributor, decode it and find out what [`Examined`] says.
     Fetch {
         /// From whom.
         from: Id,
         /// The update.
         update: BlobRef,
+        /// What to measure its effect on.
+        probe: Probe,
     },
+    /// Get a dossier from the contributor and run its segment again. At most one an update of the last rounds.
+    Replay(Box<ReplayOrder>),
     /// Fold.
     Fold(FoldPlan),
     /// Measure the held-out loss of a new base.
@@ -124,6 +154,18 @@ pub enum Output {
         /// The weights.
         base: BlobRef,
     },
+}
+
+/// On what the effect of an update is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The weights that it was made for.
+    pub base: Hash,
+    /// Names the text: half of it by the seed alone, half by it and the data that the contributor was assigned.
+    /// To be kept to oneself until the round has folded.
+    pub seed: Hash,
+    /// Names the data that the contributor was assigned, with its id.
+    pub assigned: Hash,
 }
 
 /// Counters for operators.
@@ -151,6 +193,8 @@ struct Peer {
     links: bool,
     /// The links that it was told.
     told: Option<BTreeSet<Id>>,
+    /// Entries of the log that it knows.
+    seen: Option<u64>,
 }
 
 /// The machine.
@@ -167,7 +211,13 @@ pub struct Coordinator {
     peers: BTreeMap<Id, Peer>,
     /// Refused frames by connected peer; kept apart because a peer may misbehave before its hello.
     refusals: BTreeMap<Id, u32>,
-    ledger: Ledger,
+    book: Book,
+    /// The newest receipts: by whom, and that of the round itself.
+    indices: BTreeMap<Option<tributary_ledger::Key>, (u64, Entry)>,
+    docket: Docket,
+    referee: Referee,
+    /// As many as a replay can need.
+    past: VecDeque<PastRound>,
     evaluations: VecDeque<Evaluation>,
     roster_at: Millis,
     roster_cursor: Option<Id>,
@@ -188,6 +238,9 @@ impl Coordinator {
                 self.refusals.remove(&peer);
             }
             Input::Fetched { from, update, result } => self.fetched(from, update, result),
+            Input::Replayed { who, round, segment, tokens, finding } => {
+                self.replayed((who, round), segment, tokens, finding);
+            }
             Input::Folded { round, step, next, momentum } => self.folded(round, step, next, momentum),
             Input::FoldFailed { round, peer, age, why } => self.fold_failed(round, peer, age, why),
             Input::Evaluated(evaluation) => self.evaluated(evaluation),
@@ -224,11 +277,6 @@ impl Coordinator {
         self.momentum
     }
 
-    /// Balances.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -249,12 +297,20 @@ impl Coordinator {
         self.evaluations.iter()
     }
 
-    fn fetched(&mut self, from: Id, update: Hash, result: Result<Vec<f64>, Reason>) {
+    fn fetched(&mut self, from: Id, update: Hash, result: Result<Examined, Reason>) {
         let online = self.peers.contains_key(&from);
         match self.updates.fetched(from, update, result, online) {
-            Fetched::Received { origin } => self.tell(from, origin, Verdict::Received),
-            Fetched::Again(update) => self.out.push_back(Output::Fetch { from, update }),
-            Fetched::Refused { origin, why } => self.refuse_commit((from, origin), why),
+            Fetched::Received { origin } => {
+                self.tell(from, origin, Verdict::Received);
+                self.draw((from, origin));
+            }
+            Fetched::Copied { origin, by } => {
+                self.refuse_update(by, Reason::Copied);
+                self.tell(from, origin, Verdict::Received);
+                self.draw((from, origin));
+            }
+            Fetched::Again(update, origin) => self.fetch((from, origin), update),
+            Fetched::Refused { origin, why } => self.refuse_update((from, origin), why),
             Fetched::Nothing => {}
         }
     }
@@ -272,27 +328,34 @@ impl Coordinator {
             rate: folding.rate,
             step,
             next,
-            pool: self.spec.reward.pool,
+            pool: self.pool_for_work(&folding.findings),
+            probe: self.probe_seed(round),
         };
         let fold = Signed::new(&self.identity, &manifest);
-        self.out.push_back(Output::Journal(Event::Settled { fold: fold.clone(), momentum }));
-        let late = self.settle(&manifest, momentum).expect("a round that has just folded follows the last settled one");
-        late.into_iter().for_each(|name| self.refuse_commit(name, Reason::Late));
+        let Stage::Folding(Folding { open, findings, standings, .. }) = std::mem::take(&mut self.stage) else { return };
+        let entries = self.write_batch(&open.manifest, &open.signed, &fold, &manifest, &findings);
+        let entries = entries.expect("what a round did follows from what the rounds before it did");
+        let event = Event::Settled { fold: fold.clone(), momentum, standings: standings.clone() };
+        self.out.push_back(Output::Journal { event, entries });
+        let late = self.settle(&open.manifest, &manifest, momentum, standings);
+        late.into_iter().for_each(|name| self.refuse_update(name, Reason::Late));
         self.stats.accepted += manifest.accepted.len() as u64;
         self.send_all(ToContributor::Folded(fold));
+        self.send_receipts();
         self.out.push_back(Output::Evaluate { round: self.round, base: self.base });
     }
 
     fn fold_failed(&mut self, round: u64, peer: Id, age: u8, why: Reason) {
-        if self.stage.reopen(round, &peer, age) {
+        if let Some(findings) = self.stage.reopen(round, &peer, age) {
+            self.referee.put_back(findings);
             let name = (peer, round - u64::from(age));
             self.updates.refuse(name, why);
-            self.refuse_commit(name, why);
+            self.refuse_update(name, why);
         }
     }
 
     fn evaluated(&mut self, evaluation: Evaluation) {
-        self.out.push_back(Output::Journal(Event::Evaluated(evaluation)));
+        self.journal(Event::Evaluated(evaluation));
         self.keep(evaluation);
         self.send_all(ToContributor::Evaluated(evaluation));
     }
@@ -306,15 +369,53 @@ impl Coordinator {
 
     /// Moves the head on; returns the updates that were never folded and are too old now. The same for a round
     /// that has just folded and for one in the journal.
-    fn settle(&mut self, manifest: &FoldManifest, momentum: BlobRef) -> Result<Vec<Name>, RestoreError> {
-        for share in manifest.shares() {
-            self.ledger.append(&tributary_ledger::Entry::new(manifest.round, share))?;
+    fn settle(
+        &mut self,
+        opened: &RoundManifest,
+        manifest: &FoldManifest,
+        momentum: BlobRef,
+        standings: Vec<(Id, Standing)>,
+    ) -> Vec<Name> {
+        standings.into_iter().for_each(|(who, standing)| self.referee.set(who, standing));
+        let base = self.base;
+        self.past.push_back(PastRound { round: self.round, seed: opened.seed, base, step: Some(manifest.step) });
+        while self.past.len() as u64 > TRACE_ROUNDS + u64::from(self.spec.check.settle) {
+            self.past.pop_front();
         }
         self.round += 1;
         self.base = manifest.next;
         self.momentum = Some(momentum);
         self.stage = Stage::Idle;
-        Ok(self.updates.settled(manifest))
+        self.updates.settled(manifest)
+    }
+
+    /// The round's pool less the witnesses' part.
+    fn pool_for_work(&self, findings: &[Found]) -> u64 {
+        let me = self.identity.id();
+        let witnessed = findings.iter().filter(|found| found.by != me).map(|found| found.tokens).sum();
+        rule(&self.spec).parts(witnessed).0
+    }
+
+    fn fetch(&mut self, name: Name, update: BlobRef) {
+        let (from, origin) = name;
+        let (Some(base), Some(assigned)) = (self.updates.base(origin), self.seed(origin)) else { return };
+        let probe = Probe { base, seed: self.probe_seed(origin), assigned };
+        self.out.push_back(Output::Fetch { from, update, probe });
+    }
+
+    /// The seed of a round whose updates still count.
+    fn seed(&self, round: u64) -> Option<Hash> {
+        let open = match &self.stage {
+            Stage::Open(open) => Some(open),
+            Stage::Folding(folding) => Some(&folding.open),
+            Stage::Idle => None,
+        };
+        let open = open.filter(|open| open.manifest.round == round).map(|open| open.manifest.seed);
+        open.or_else(|| self.past.iter().find(|past| past.round == round).map(|past| past.seed))
+    }
+
+    fn journal(&mut self, event: Event) {
+        self.out.push_back(Output::Journal { event, entries: Vec::new() });
     }
 
     /// Opens, closes and folds rounds as time and peers allow.
@@ -334,20 +435,51 @@ impl Coordinator {
             return;
         }
         match std::mem::take(&mut self.stage) {
-            Stage::Open(open) if self.has_quorum() => {
-                let received = self.updates.received(round);
-                let (accepted, rate) = (plan::accept(&received), self.spec.outer.rate(plan::contributors(&received)));
-                let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());
-                let plan = FoldPlan { round, base, momentum, accepted: accepted.clone(), outer, rate };
-                self.out.push_back(Output::Fold(plan));
-                self.stage = Stage::Folding(Folding { open, accepted, rate });
-            }
+            Stage::Open(open) if self.has_quorum() => self.fold(now, open),
             _ => self.void(now),
         }
     }
 
+    /// Judges what there is and folds what is left of it.
+    fn fold(&mut self, now: Millis, open: Round) {
+        let (round, me) = (self.round, self.identity.id());
+        let check = self.spec.check;
+        self.referee.expire(round, &check, me);
+        let findings = self.referee.take();
+        let (kept, refused) = self.judge(round, &findings);
+        for (name, why) in refused {
+            self.updates.refuse(name, why);
+            self.refuse_update(name, why);
+        }
+        let received = self.updates.received(round);
+        let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
+        let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
+        let judged: Vec<_> = received.into_iter().filter_map(|u| quality(&u).map(|(q, _)| *q).map(|q| (u, q))).collect();
+        let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
+        let accepted = plan::accept(&judged);
+        if contributors < self.spec.round.quorum as usize {
+            self.referee.put_back(findings);
+            return self.void(now);
+        }
+        let mut standings: BTreeMap<Id, Standing> = BTreeMap::new();
+        for ((who, _), (_, standing)) in qualities {
+            standings.insert(who, standing);
+        }
+        for (who, (_, finding)) in Found::wrong(&findings) {
+            let standing = standings.entry(who).or_insert(self.referee.standing(&who));
+            standing.folded = 0;
+            standing.struck |= finding == Finding::Different;
+        }
+        let rate = self.spec.outer.rate(contributors);
+        let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());
+        let plan = FoldPlan { round, base, momentum, accepted: accepted.clone(), outer, rate };
+        self.out.push_back(Output::Fold(plan));
+        let standings = standings.into_iter().collect();
+        self.stage = Stage::Folding(Folding { open, accepted, rate, findings, standings });
+    }
+
     fn has_quorum(&self) -> bool {
-        plan::contributors(&self.updates.received(self.round)) >= self.spec.round.quorum as usize
+        plan::contributors(self.updates.received(self.round).iter().map(|update| update.peer)) >= self.spec.round.quorum as usize
     }
 
     /// The round goes again, under its number, once there are contributors for it.
@@ -355,6 +487,8 @@ impl Coordinator {
         for name in self.updates.void(self.round) {
             self.refuse_commit(name, Reason::Unavailable);
         }
+        self.docket.void(self.round);
+        self.referee.void(self.round);
         if self.peers_suffice() {
             self.open(now);
         }
@@ -366,7 +500,7 @@ impl Coordinator {
 
     fn open(&mut self, now: Millis) {
         let round = Round::open(&self.identity, &self.spec, self.run, self.round, self.base.hash, now);
-        self.out.push_back(Output::Journal(Event::Opened(round.signed.clone())));
+        self.journal(Event::Opened(round.signed.clone()));
         self.send_all(ToContributor::Open(round.announcement(now)));
         self.peers.values_mut().for_each(|peer| peer.passed = None);
         self.updates.open(self.round, self.base.hash);

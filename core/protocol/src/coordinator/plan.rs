@@ -2,7 +2,7 @@
 //! the others.
 
 use super::updates::Received;
-use crate::BlobRef;
+use crate::{BlobRef, Id};
 use crate::fold::Clip;
 use crate::limits::MAX_CLIPS;
 use crate::message::Accepted;
@@ -34,22 +34,26 @@ pub struct FoldPlan {
 }
 
 /// Contributors whose updates these are, in the order of the fold.
-pub(super) fn contributors(received: &[Received<'_>]) -> usize {
-    received.chunk_by(|a, b| a.peer == b.peer).count()
+pub(super) fn contributors(of: impl Iterator<Item = Id>) -> usize {
+    let mut before = None;
+    of.filter(|peer| before.replace(*peer) != Some(*peer)).count()
 }
 
-/// Weighs and clips the updates of a fold.
-pub fn accept(received: &[Received<'_>]) -> Vec<Accepted> {
-    let total: u64 = received.iter().map(|update| update.tokens).sum();
-    let bounds = bounds(received);
-    let accepted = received.iter().map(|update| {
+/// Weighs and clips the updates of a fold, each with its quality in millionths.
+pub fn accept(received: &[(Received<'_>, u32)]) -> Vec<Accepted> {
+    let work = |(update, quality): &(Received<'_>, u32)| tributary_ledger::work(update.tokens, *quality);
+    let total: u64 = received.iter().map(work).sum();
+    let bounds = bounds(received.iter().map(|(update, _)| update));
+    let accepted = received.iter().map(|judged| {
+        let (update, quality) = judged;
         let (clip, clips) = clips(update.norms, &bounds);
-        let weight = (update.tokens as f64 / total as f64) as f32;
+        let weight = (work(judged) as f64 / total as f64) as f32;
         Accepted {
             peer: update.peer,
             update: update.update,
             age: update.age,
             tokens: update.tokens,
+            quality: *quality,
             weight,
             clip,
             clips,
@@ -60,11 +64,10 @@ pub fn accept(received: &[Received<'_>]) -> Vec<Accepted> {
 
 /// How large each tensor may be. A sparse update says nothing of a tensor that it leaves alone, so the median is
 /// that of the updates that don't; a tensor that hardly any update changes may be as large as a whole update.
-fn bounds(received: &[Received<'_>]) -> Vec<f64> {
-    let tensors = received.first().map_or(0, |update| update.norms.len());
-    let norm = |update: &Received<'_>| update.norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
-    let whole = bound(received.iter().map(norm)).unwrap_or(f64::INFINITY);
-    let of = |tensor| bound(received.iter().map(move |update| update.norms[tensor])).unwrap_or(whole);
+fn bounds<'a>(received: impl Iterator<Item = &'a Received<'a>> + Clone) -> Vec<f64> {
+    let tensors = received.clone().next().map_or(0, |update| update.norms.len());
+    let whole = bound(received.clone().map(Received::norm)).unwrap_or(f64::INFINITY);
+    let of = |tensor| bound(received.clone().map(move |update| update.norms[tensor])).unwrap_or(whole);
     (0..tensors).map(of).collect()
 }
 
@@ -90,13 +93,16 @@ fn clips(norms: &[f64], bounds: &[f64]) -> (f32, Vec<Clip>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use super::super::quality::FULL;
     use crate::Id;
 
     fn accepted(updates: &[(u8, u64, &[f64])]) -> Vec<Accepted> {
         let update = BlobRef::of(b"update");
         let received = updates.iter().enumerate();
-        let received =
-            received.map(|(n, &(age, tokens, norms))| Received { peer: Id([n as u8; 32]), update, age, tokens, norms });
+        let received = received.map(|(n, &(age, tokens, norms))| {
+            let peer = Id([n as u8; 32]);
+            (Received { peer, update, age, tokens, norms, score: None }, FULL)
+        });
         accept(&received.collect::<Vec<_>>())
     }
 

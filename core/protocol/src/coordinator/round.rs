@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::referee::{Found, Standing};
 use crate::message::{Accepted, RoundManifest};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
@@ -23,6 +24,10 @@ pub(super) struct Folding {
     pub(super) open: Round,
     pub(super) accepted: Vec<Accepted>,
     pub(super) rate: f32,
+    /// What of earlier work was found out, which this round writes down.
+    pub(super) findings: Vec<Found>,
+    /// What is known of contributors with this round.
+    pub(super) standings: Vec<(Id, Standing)>,
 }
 
 #[derive(Debug)]
@@ -117,18 +122,18 @@ impl Stage {
         }
     }
 
-    /// The folding round goes back to before the fold, if this update is in it.
-    pub(super) fn reopen(&mut self, round: u64, peer: &Id, age: u8) -> bool {
+    /// The folding round goes back to before the fold, if this update is in it. Returns its findings.
+    pub(super) fn reopen(&mut self, round: u64, peer: &Id, age: u8) -> Option<Vec<Found>> {
         match std::mem::take(self) {
             Stage::Folding(folding)
                 if folding.round() == round && folding.accepted.iter().any(|a| a.peer == *peer && a.age == age) =>
             {
                 *self = Stage::Open(folding.open);
-                true
+                Some(folding.findings)
             }
             other => {
                 *self = other;
-                false
+                None
             }
         }
     }

@@ -7,9 +7,15 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{MAX_AGE, MAX_CONTRIBUTORS};
+use super::quality::Score;
 use crate::message::{Commit, FoldManifest, Reason, Verdict};
+use crate::sketch::Sketch;
 use crate::spec::{RoundRule, RunSpec};
 use crate::{BlobRef, Hash, Id};
+
+/// The cosine from which on two updates are one and a copy of it: with a third of noise on it a copy is there, and
+/// honest updates of one round are below (see ARCHITECTURE.md).
+const COPY: f64 = 0.95;
 
 /// Times an update is fetched from a contributor that stays connected.
 const FETCHES: u32 = 3;
@@ -24,13 +30,30 @@ pub(super) struct Updates {
     rule: RoundRule,
     tensors: usize,
     entries: BTreeMap<Name, Entry>,
+    promises: u64,
     /// The state that each of those rounds trained from.
     bases: BTreeMap<u64, Hash>,
+}
+
+/// What there is to know of an update once its blob is here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examined {
+    /// The Euclidean norm of each tensor of the decoded update, in the order of
+    /// [`crate::spec::ModelSpec::layout`].
+    pub norms: Vec<f64>,
+    /// Its sketch, with the run's id as the key.
+    pub sketch: Sketch,
+    /// What it does to the loss; `None`: there was no time to measure that.
+    pub score: Option<Score>,
 }
 
 #[derive(Debug)]
 struct Entry {
     commit: Commit,
+    /// Which promise it was: of an update and its copy, the earlier counts.
+    number: u64,
+    /// Once it is known.
+    sketch: Option<Sketch>,
     state: State,
 }
 
@@ -43,6 +66,7 @@ enum State {
     Stalled,
     Received {
         norms: Vec<f64>,
+        score: Option<Score>,
     },
     Folded {
         credits: u64,
@@ -68,8 +92,10 @@ pub(super) enum Admitted {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fetched {
     Received { origin: u64 },
-    Again(BlobRef),
+    Again(BlobRef, u64),
     Refused { origin: u64, why: Reason },
+    /// A later promise, received before this one, is a copy of it.
+    Copied { origin: u64, by: Name },
     Nothing,
 }
 
@@ -86,12 +112,21 @@ pub struct Received<'a> {
     pub tokens: u64,
     /// Of each tensor.
     pub norms: &'a [f64],
+    /// What it does to the loss, if that is known.
+    pub score: Option<Score>,
+}
+
+impl Received<'_> {
+    /// Of all of it.
+    pub(super) fn norm(&self) -> f64 {
+        self.norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt()
+    }
 }
 
 impl Updates {
     pub(super) fn new(spec: &RunSpec) -> Self {
         let tensors = spec.model.layout().len();
-        Self { rule: spec.round, tensors, entries: BTreeMap::new(), bases: BTreeMap::new() }
+        Self { rule: spec.round, tensors, entries: BTreeMap::new(), promises: 0, bases: BTreeMap::new() }
     }
 
     /// A round opens, from this state.
@@ -139,13 +174,19 @@ impl Updates {
     /// Puts a commit from the journal back; its update is fetched again, from the store if it is there.
     pub(super) fn restore(&mut self, from: Id, commit: Commit) {
         let state = State::Fetching { attempt: 1 };
-        self.entries.insert((from, commit.round), Entry { commit, state });
+        self.promises += 1;
+        self.entries.insert((from, commit.round), Entry { commit, number: self.promises, sketch: None, state });
     }
 
     /// What is being fetched, from whom.
-    pub(super) fn fetching(&self) -> impl Iterator<Item = (Id, BlobRef)> {
+    pub(super) fn fetching(&self) -> Vec<(Name, BlobRef)> {
         let fetching = self.entries.iter().filter(|(_, entry)| matches!(entry.state, State::Fetching { .. }));
-        fetching.map(|((from, _), entry)| (*from, entry.commit.update))
+        fetching.map(|(name, entry)| (*name, entry.commit.update)).collect()
+    }
+
+    /// What was promised under a name.
+    pub(super) fn commit(&self, name: &Name) -> Option<&Commit> {
+        self.entries.get(name).map(|entry| &entry.commit)
     }
 
     fn of(&self, peer: Id) -> impl Iterator<Item = (u64, &Entry)> {
@@ -153,23 +194,23 @@ impl Updates {
     }
 
     /// A contributor is back: the updates to fetch that couldn't be fetched while it was away.
-    pub(super) fn refetch(&mut self, from: Id) -> Vec<BlobRef> {
+    pub(super) fn refetch(&mut self, from: Id) -> Vec<(Name, BlobRef)> {
         let mut due = Vec::new();
-        for (_, entry) in self.entries.range_mut((from, 0)..=(from, u64::MAX)) {
+        for (name, entry) in self.entries.range_mut((from, 0)..=(from, u64::MAX)) {
             if let State::Stalled = entry.state {
                 entry.state = State::Fetching { attempt: 1 };
-                due.push(entry.commit.update);
+                due.push((*name, entry.commit.update));
             }
         }
         due
     }
 
-    /// A fetch has ended, with the norm of each tensor or the reason why there is none.
+    /// A fetch has ended, with what was found out or the reason why nothing was.
     pub(super) fn fetched(
         &mut self,
         from: Id,
         update: Hash,
-        result: Result<Vec<f64>, Reason>,
+        result: Result<Examined, Reason>,
         online: bool,
     ) -> Fetched {
         let mut of_peer = self.entries.range_mut((from, 0)..=(from, u64::MAX));
@@ -179,9 +220,10 @@ impl Updates {
         let has_size = |norms: &[f64]| norms.len() == self.tensors && norms.iter().any(|norm| *norm > 0.0);
         let is_sound = |norms: &[f64]| has_size(norms) && norms.iter().all(|norm| norm.is_finite() && *norm >= 0.0);
         let why = match result {
-            Ok(norms) if is_sound(&norms) => {
-                entry.state = State::Received { norms };
-                return Fetched::Received { origin };
+            Ok(Examined { norms, sketch, score }) if is_sound(&norms) => {
+                entry.sketch = Some(sketch);
+                entry.state = State::Received { norms, score };
+                return self.compare((from, origin));
             }
             Ok(_) => Reason::Norm,
             Err(Reason::Unavailable) if !online => {
@@ -190,12 +232,41 @@ impl Updates {
             }
             Err(Reason::Unavailable) if attempt < FETCHES => {
                 entry.state = State::Fetching { attempt: attempt + 1 };
-                return Fetched::Again(entry.commit.update);
+                return Fetched::Again(entry.commit.update, origin);
             }
             Err(reason) => reason,
         };
         entry.state = State::Refused(why);
         Fetched::Refused { origin, why }
+    }
+
+    /// Compares a received update with all that are known: of two that are nearly the same, the one that was
+    /// promised later does not count, if it hasn't counted already.
+    fn compare(&mut self, name: Name) -> Fetched {
+        let origin = name.1;
+        let Some((number, sketch)) = self.entries.get(&name).and_then(|e| Some((e.number, e.sketch.as_ref()?))) else {
+            return Fetched::Nothing;
+        };
+        let same = |(other, entry): (&Name, &Entry)| {
+            let near = entry.sketch.as_ref().is_some_and(|other| sketch.cosine(other) >= COPY);
+            (*other != name && near).then_some((*other, entry.number))
+        };
+        let copies: Vec<_> = self.entries.iter().filter_map(same).collect();
+        if copies.iter().any(|(_, other)| *other < number) {
+            self.refuse(name, Reason::Copied);
+            return Fetched::Refused { origin, why: Reason::Copied };
+        }
+        let later = copies.into_iter().map(|(other, _)| other);
+        let later = later.filter(|other| {
+            self.entries.get(other).is_some_and(|entry| matches!(entry.state, State::Received { .. }))
+        });
+        match later.min() {
+            Some(by) => {
+                self.refuse(by, Reason::Copied);
+                Fetched::Copied { origin, by }
+            }
+            None => Fetched::Received { origin },
+        }
     }
 
     /// Whether nothing more is to be expected of a contributor for a round.
@@ -210,10 +281,10 @@ impl Updates {
 
     /// What a round can fold, in the order of the fold: by id, then older ones first.
     pub(super) fn received(&self, round: u64) -> Vec<Received<'_>> {
-        let received = self.entries.iter().filter_map(|((peer, _), Entry { commit, state })| {
-            let State::Received { norms } = state else { return None };
+        let received = self.entries.iter().filter_map(|((peer, _), Entry { commit, state, .. })| {
+            let State::Received { norms, score } = state else { return None };
             let (tokens, age) = self.counted(commit, round)?;
-            Some(Received { peer: *peer, update: commit.update, age, tokens, norms })
+            Some(Received { peer: *peer, update: commit.update, age, tokens, norms, score: *score })
         });
         let mut received: Vec<_> = received.collect();
         // What a manifest has no room for waits for the next: the late ones first.

@@ -54,35 +54,39 @@ pub struct FoldManifest {
     pub step: BlobRef,
     /// The state after, which is also the snapshot blob.
     pub next: BlobRef,
-    /// Credits shared out by accepted tokens.
+    /// Credits shared out by accepted tokens times quality: the round's pool less the witnesses' part.
     pub pool: u64,
+    /// Names the text on which the updates were judged ([`crate::probe`]). Nobody but the coordinator knew it before.
+    pub probe: Hash,
 }
 
 impl Signable for FoldManifest {
-    const CONTEXT: &'static str = "tributary fold v2";
+    const CONTEXT: &'static str = "tributary fold v3";
 }
 
 impl FoldManifest {
-    /// What each accepted contributor earned, all its updates together: a pure function of the manifest.
+    /// What each accepted contributor earned with its work, all its updates together: a pure function of the
+    /// manifest, and the one that the ledger goes by.
     pub fn shares(&self) -> Vec<Share> {
-        let mut shares: BTreeMap<Key, Share> = BTreeMap::new();
-        for (accepted, amount) in self.earned() {
-            let who = accepted.peer.0;
-            let share = shares.entry(who).or_insert(Share { who, tokens: 0, amount: 0 });
-            share.tokens += accepted.tokens;
-            share.amount += amount;
-        }
-        shares.into_values().filter(|share| share.tokens > 0).collect()
+        let mut works: BTreeMap<Key, u64> = BTreeMap::new();
+        self.accepted.iter().for_each(|accepted| *works.entry(accepted.peer.0).or_default() += accepted.work());
+        tributary_ledger::split(self.pool, &works.into_iter().collect::<Vec<_>>())
     }
 
-    /// What each accepted update earned.
+    /// What each accepted update earned: its part of what its maker did.
     pub fn earned(&self) -> impl Iterator<Item = (&Accepted, u64)> {
-        let work: Vec<_> = self.accepted.iter().map(|a| (a.peer.0, a.tokens)).collect();
-        // Only what has tokens has a share, in the same order.
-        let mut shares = tributary_ledger::split(self.pool, &work).into_iter();
-        self.accepted.iter().map(move |accepted| {
-            let share = if accepted.tokens > 0 { shares.next() } else { None };
-            (accepted, share.map_or(0, |share| share.amount))
+        let shares: BTreeMap<_, _> = self.shares().into_iter().map(|share| (share.who, share.amount)).collect();
+        self.accepted.chunk_by(|a, b| a.peer == b.peer).flat_map(move |of_one| {
+            let amount = of_one.first().and_then(|first| shares.get(&first.peer.0)).copied().unwrap_or(0);
+            let key = |at: usize| {
+                let mut key = Key::default();
+                key[24..].copy_from_slice(&(at as u64).to_be_bytes());
+                key
+            };
+            let works: Vec<_> = of_one.iter().enumerate().map(|(at, accepted)| (key(at), accepted.work())).collect();
+            let parts = tributary_ledger::split(amount, &works);
+            let part = move |at: usize| parts.iter().find(|part| part.who == key(at)).map_or(0, |part| part.amount);
+            of_one.iter().enumerate().map(move |(at, accepted)| (accepted, part(at)))
         })
     }
 
@@ -112,6 +116,8 @@ pub struct Accepted {
     pub age: u8,
     /// Its tokens, as far as they count: [`crate::spec::RoundRule::counted`].
     pub tokens: u64,
+    /// What each of them is worth, in millionths.
+    pub quality: u32,
     /// Its share of the mean, by these tokens.
     pub weight: f32,
     /// The factor on all of it.
@@ -121,6 +127,11 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// What the tokens are worth together.
+    pub fn work(&self) -> u64 {
+        tributary_ledger::work(self.tokens, self.quality)
+    }
+
     /// The factor on every tensor of a model with so many, where it isn't 1: what the fold takes.
     pub fn factors(&self, tensors: usize) -> Vec<Clip> {
         let of = |tensor| self.clips.iter().find(|clip| clip.tensor == tensor).map_or(1.0, |clip| clip.factor);
@@ -130,7 +141,7 @@ impl Accepted {
     }
 
     fn is_bounded(&self) -> bool {
-        let is_factor = |factor: f32| (0.0..=1.0).contains(&factor);
+        let is_factor = |factor: f32| (0.0..=1.0).contains(&factor) && self.quality <= tributary_ledger::PPM;
         let clips = self.clips.len() <= MAX_CLIPS && self.clips.iter().all(|clip| is_factor(clip.factor));
         self.age <= MAX_AGE && self.tokens <= MAX_TOKENS_PER_ROUND && is_factor(self.clip) && clips
     }
@@ -142,12 +153,12 @@ mod tests {
 
     fn accepted(peer: u8, age: u8, tokens: u64) -> Accepted {
         let (peer, update) = (Id([peer; 32]), BlobRef::of(&[peer, age]));
-        Accepted { peer, update, age, tokens, weight: 0.5, clip: 1.0, clips: Vec::new() }
+        Accepted { peer, update, age, tokens, quality: 1_000_000, weight: 0.5, clip: 1.0, clips: Vec::new() }
     }
 
     fn manifest(accepted: Vec<Accepted>) -> FoldManifest {
         let (run, base, blob) = (Hash::default(), Hash::default(), BlobRef::of(b""));
-        FoldManifest { run, round: 5, base, accepted, rate: 0.7, step: blob, next: blob, pool: 100 }
+        FoldManifest { run, round: 5, base, accepted, rate: 0.7, step: blob, next: blob, pool: 100, probe: run }
     }
 
     #[test]
