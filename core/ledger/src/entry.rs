@@ -223,3 +223,57 @@ pub enum Place {
     /// Ends a batch.
     Settled,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples() -> [Entry; 10] {
+        let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 300 };
+        let (run, who, by, origin, round, tokens) = ([1; 32], [2; 32], [3; 32], 4, 5, 6_000);
+        let judged = |verdict| Entry::Judged { origin, who, verdict };
+        let (work, witness, amount) = (u64::MAX, 0, 127);
+        [
+            Entry::Run { run, coordinator: by, rule },
+            Entry::Opened { round, seed: [4; 32], base: [5; 32], signed: vec![6, 7] },
+            Entry::Linked { who, wallet: [8; 20], proof: vec![] },
+            Entry::Submitted { origin, who, update: [9; 32], tokens, signed: vec![10] },
+            judged(Verdict::Counted { tokens, quality: 999_999 }),
+            judged(Verdict::Refused(Code::Forfeited)),
+            Entry::Replayed { origin, who, by, tokens, finding: Finding::Missing },
+            Entry::Forfeited { who, origin, code: Code::Different },
+            Entry::Paid { round, who, work, witness, amount },
+            Entry::Settled { round, next: [11; 32], fold: [12; 32], work, witness, paid: amount },
+        ]
+    }
+
+    #[test]
+    fn an_entry_has_one_byte_string() {
+        for entry in examples() {
+            let bytes = entry.to_bytes();
+            assert_eq!(Entry::from_bytes(&bytes).as_ref(), Ok(&entry));
+            let tail = [&bytes[..], &[0]].concat();
+            assert_eq!(Entry::from_bytes(&tail), Err(EntryError::Form), "{entry:?}");
+            assert!(Entry::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+            let other = [&[2], &bytes[1..]].concat();
+            assert_eq!(Entry::from_bytes(&other), Err(EntryError::Version(Some(2))));
+        }
+        // Version, variant, round 4, a key, refused, code 1 written in two bytes.
+        let mut bytes = Entry::Judged { origin: 4, who: [2; 32], verdict: Verdict::Refused(Code::Late) }.to_bytes();
+        assert_eq!(bytes.pop(), Some(1));
+        bytes.extend([0x81, 0]);
+        assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Form));
+        assert_eq!(Entry::from_bytes(&[]), Err(EntryError::Version(None)));
+    }
+
+    /// The bytes of a log must not change: this hash is over every variant's, written once and kept.
+    #[test]
+    fn golden() {
+        let entry = Entry::Paid { round: 300, who: [7; 32], work: 1_000, witness: 5, amount: 128 };
+        let bytes = [&[1, 7, 0xac, 2][..], &[7; 32], &[0xe8, 7, 5, 0x80, 1]].concat();
+        assert_eq!(entry.to_bytes(), bytes);
+        let all: Vec<u8> = examples().iter().flat_map(Entry::to_bytes).collect();
+        let hash: String = leaf_hash(&all).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "654054ee72a8a55d5c5b650870d53ba46af9b448ded401c686ec541075e7ba8d");
+    }
+}
