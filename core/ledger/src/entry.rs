@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Credits, Digest, Key, Rule, leaf_hash};
+use crate::{Code, Credits, Digest, Key, Rule, bytes, leaf_hash};
 
 /// Bytes of one entry: room for a signed message of a round or for a wallet's proof, and little enough that
 /// whoever checks a log needn't trust its lengths.
@@ -34,6 +34,7 @@ pub enum Entry {
         /// The state that it began with.
         base: Digest,
         /// The coordinator's signed manifest.
+        #[serde(with = "bytes")]
         signed: Vec<u8>,
     },
     /// A contributor named the wallet that its earnings go to.
@@ -43,6 +44,7 @@ pub enum Entry {
         /// The wallet's address.
         wallet: [u8; 20],
         /// What shows that both belong together.
+        #[serde(with = "bytes")]
         proof: Vec<u8>,
     },
     /// A contributor promised an update.
@@ -56,6 +58,7 @@ pub enum Entry {
         /// Tokens that it claims.
         tokens: u64,
         /// The contributor's signed promise.
+        #[serde(with = "bytes")]
         signed: Vec<u8>,
     },
     /// What became of a submission.
@@ -161,7 +164,7 @@ pub enum EntryError {
 impl Entry {
     /// Its bytes: the version, then postcard's form. There is one byte string for each entry.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("an entry has a finite serde form")
+        postcard::to_stdvec(&(VERSION, self)).expect("an entry has a finite serde form")
     }
 
     /// The entry of these bytes, if [`Entry::to_bytes`] gives exactly them.
@@ -174,10 +177,7 @@ impl Entry {
         };
         let entry: Self = postcard::from_bytes(body).map_err(|_| EntryError::Form)?;
         // Integers can be written longer than need be, and bytes can follow.
-        if entry.to_bytes() != bytes {
-            return Err(EntryError::Form);
-        }
-        Ok(entry)
+        if bytes::are_of(body, &entry) { Ok(entry) } else { Err(EntryError::Form) }
     }
 
     /// Its leaf in the tree.
