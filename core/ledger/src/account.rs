@@ -90,7 +90,8 @@ mod tests {
             account.pay(&RULE, round, 1 << round);
         }
         for (newest, expected) in [
-            (None, [63, 0, 0, 0]),
+            // Round 5 is paid and has not settled.
+            (Some(4), [0b111000, 0b000110, 0b000001, 0]),
             (Some(5), [0b110000, 0b001100, 0b000011, 0]),
             (Some(7), [0, 0b110000, 0b001111, 0]),
             (Some(9), [0, 0, 63, 0]),

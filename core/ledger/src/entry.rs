@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Credits, Digest, Key, Rule, leaf_hash};
+use crate::{Code, Credits, Digest, Key, Rule, bytes, leaf_hash};
 
 /// Bytes of one entry: room for a signed message of a round or for a wallet's proof, and little enough that
 /// whoever checks a log needn't trust its lengths.
@@ -34,6 +34,7 @@ pub enum Entry {
         /// The state that it began with.
         base: Digest,
         /// The coordinator's signed manifest.
+        #[serde(with = "bytes")]
         signed: Vec<u8>,
     },
     /// A contributor named the wallet that its earnings go to.
@@ -43,6 +44,7 @@ pub enum Entry {
         /// The wallet's address.
         wallet: [u8; 20],
         /// What shows that both belong together.
+        #[serde(with = "bytes")]
         proof: Vec<u8>,
     },
     /// A contributor promised an update.
@@ -56,6 +58,7 @@ pub enum Entry {
         /// Tokens that it claims.
         tokens: u64,
         /// The contributor's signed promise.
+        #[serde(with = "bytes")]
         signed: Vec<u8>,
     },
     /// What became of a submission.
@@ -161,7 +164,7 @@ pub enum EntryError {
 impl Entry {
     /// Its bytes: the version, then postcard's form. There is one byte string for each entry.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("an entry has a finite serde form")
+        postcard::to_stdvec(&(VERSION, self)).expect("an entry has a finite serde form")
     }
 
     /// The entry of these bytes, if [`Entry::to_bytes`] gives exactly them.
@@ -174,10 +177,7 @@ impl Entry {
         };
         let entry: Self = postcard::from_bytes(body).map_err(|_| EntryError::Form)?;
         // Integers can be written longer than need be, and bytes can follow.
-        if entry.to_bytes() != bytes {
-            return Err(EntryError::Form);
-        }
-        Ok(entry)
+        if bytes::are_of(body, &entry) { Ok(entry) } else { Err(EntryError::Form) }
     }
 
     /// Its leaf in the tree.
@@ -222,4 +222,58 @@ pub enum Place {
     Paid,
     /// Ends a batch.
     Settled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples() -> [Entry; 10] {
+        let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 300 };
+        let (run, who, by, origin, round, tokens) = ([1; 32], [2; 32], [3; 32], 4, 5, 6_000);
+        let judged = |verdict| Entry::Judged { origin, who, verdict };
+        let (work, witness, amount) = (u64::MAX, 0, 127);
+        [
+            Entry::Run { run, coordinator: by, rule },
+            Entry::Opened { round, seed: [4; 32], base: [5; 32], signed: vec![6, 7] },
+            Entry::Linked { who, wallet: [8; 20], proof: vec![] },
+            Entry::Submitted { origin, who, update: [9; 32], tokens, signed: vec![10] },
+            judged(Verdict::Counted { tokens, quality: 999_999 }),
+            judged(Verdict::Refused(Code::Forfeited)),
+            Entry::Replayed { origin, who, by, tokens, finding: Finding::Missing },
+            Entry::Forfeited { who, origin, code: Code::Different },
+            Entry::Paid { round, who, work, witness, amount },
+            Entry::Settled { round, next: [11; 32], fold: [12; 32], work, witness, paid: amount },
+        ]
+    }
+
+    #[test]
+    fn an_entry_has_one_byte_string() {
+        for entry in examples() {
+            let bytes = entry.to_bytes();
+            assert_eq!(Entry::from_bytes(&bytes).as_ref(), Ok(&entry));
+            let tail = [&bytes[..], &[0]].concat();
+            assert_eq!(Entry::from_bytes(&tail), Err(EntryError::Form), "{entry:?}");
+            assert!(Entry::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+            let other = [&[2], &bytes[1..]].concat();
+            assert_eq!(Entry::from_bytes(&other), Err(EntryError::Version(Some(2))));
+        }
+        // Version, variant, round 4, a key, refused, code 1 written in two bytes.
+        let mut bytes = Entry::Judged { origin: 4, who: [2; 32], verdict: Verdict::Refused(Code::Late) }.to_bytes();
+        assert_eq!(bytes.pop(), Some(1));
+        bytes.extend([0x81, 0]);
+        assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Form));
+        assert_eq!(Entry::from_bytes(&[]), Err(EntryError::Version(None)));
+    }
+
+    /// The bytes of a log must not change: this hash is over every variant's, written once and kept.
+    #[test]
+    fn golden() {
+        let entry = Entry::Paid { round: 300, who: [7; 32], work: 1_000, witness: 5, amount: 128 };
+        let bytes = [&[1, 7, 0xac, 2][..], &[7; 32], &[0xe8, 7, 5, 0x80, 1]].concat();
+        assert_eq!(entry.to_bytes(), bytes);
+        let all: Vec<u8> = examples().iter().flat_map(Entry::to_bytes).collect();
+        let hash: String = leaf_hash(&all).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "654054ee72a8a55d5c5b650870d53ba46af9b448ded401c686ec541075e7ba8d");
+    }
 }

@@ -11,6 +11,7 @@
 mod account;
 mod batch;
 mod book;
+mod bytes;
 mod checkpoint;
 mod code;
 mod entry;

@@ -43,7 +43,13 @@ pub(crate) fn node_hash(left: &Digest, right: &Digest) -> Digest {
 }
 
 /// Whether `leaf` is entry `index` of the log with `size` entries and this root.
-pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest], root: &Digest) -> Result<(), ProofError> {
+pub fn verify_inclusion(
+    leaf: &Digest,
+    index: u64,
+    size: u64,
+    path: &[Digest],
+    root: &Digest,
+) -> Result<(), ProofError> {
     if index >= size {
         return Err(ProofError::Range { asked: index, size });
     }
@@ -81,11 +87,8 @@ pub fn verify_consistency(
     let mut walk = Walk::new(old_size - 1, new_size, path)?;
     // The old log's last complete subtree; where it is all of that log, its root needn't be sent.
     walk.ascend_while_right();
-    let (first, rest) = if old_size.is_power_of_two() {
-        (old_root, path)
-    } else {
-        path.split_first().ok_or(ProofError::Length(0))?
-    };
+    let (first, rest) =
+        if old_size.is_power_of_two() { (old_root, path) } else { path.split_first().ok_or(ProofError::Length(0))? };
     let (mut old, mut new) = (*first, *first);
     for sibling in rest {
         match walk.step()? {

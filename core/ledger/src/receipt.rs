@@ -82,7 +82,8 @@ impl Receipt {
     /// What `who` earned. The amount must be what the rule gives for its numbers and the round's; whose the last unit
     /// of each part of the pool is depends on everybody's numbers, so there it may be one or the other.
     pub fn check(&self, who: &Key, rule: &Rule, checkpoint: &Checkpoint) -> Result<Earned, ReceiptError> {
-        let Entry::Settled { round, work: all_work, witness: all_witness, paid, .. } = self.settled.verify(checkpoint)?
+        let Entry::Settled { round, work: all_work, witness: all_witness, paid, .. } =
+            self.settled.verify(checkpoint)?
         else {
             return Err(ReceiptError::Foreign);
         };

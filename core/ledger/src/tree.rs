@@ -23,7 +23,7 @@ impl Tree {
             nodes.push(hash);
             // An even number of nodes: the last two have a parent now.
             match nodes[..] {
-                [.., left, right] if nodes.len() % 2 == 0 => hash = node_hash(&left, &right),
+                [.., left, right] if nodes.len().is_multiple_of(2) => hash = node_hash(&left, &right),
                 _ => break,
             }
         }
