@@ -128,9 +128,14 @@ impl Desk {
         self.message(from, ToCoordinator::Commit(Signed::new(from, commit)));
     }
 
+    /// What there is to know of an update.
+    pub fn examined(&self, update: &BlobRef) -> Examined {
+        self.examined[&update.hash].clone()
+    }
+
     /// Ends a fetch well.
     pub fn fetched(&mut self, from: Id, update: BlobRef) {
-        let result = Ok(self.examined[&update.hash].clone());
+        let result = Ok(self.examined(&update));
         self.input(Input::Fetched { from, update: update.hash, result });
     }
 
@@ -206,7 +211,14 @@ impl Desk {
 
 /// A hello as it should be.
 pub fn hello() -> Hello {
-    Hello { version: PROTOCOL_VERSION, run: None, kind: PeerKind::Native, agent: "test".to_owned(), links: true, seen: None }
+    Hello {
+        version: PROTOCOL_VERSION,
+        run: None,
+        kind: PeerKind::Native,
+        agent: "test".to_owned(),
+        links: true,
+        seen: None,
+    }
 }
 
 /// The contributors 1, 2, … of a test.

@@ -97,14 +97,24 @@ impl Bench {
             update: BlobRef::of(b"update"),
             age,
             tokens: 1,
+            quality: 1_000_000,
             weight: 0.5,
             clip: 1.0,
             clips: Vec::new(),
         };
         let accepted = [accepted(2, 0)].into_iter().chain(mine.map(|age| accepted(1, age))).collect();
         let run = self.run.spec.id();
-        let manifest =
-            FoldManifest { run, round, base, accepted, rate: 0.7, step: BlobRef::of(b"step"), next, pool: 5 };
+        let manifest = FoldManifest {
+            run,
+            round,
+            base,
+            accepted,
+            rate: 0.7,
+            step: BlobRef::of(b"step"),
+            next,
+            pool: 5,
+            probe: run,
+        };
         ToContributor::Folded(Signed::new(&self.coordinator, &manifest))
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::channel::mpsc;
 use tokio::time::timeout;
@@ -64,6 +65,12 @@ impl Platform for Tokio {
     fn random(&self) -> u64 {
         7
     }
+
+    fn remembered(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn remember(&self, _: Bytes) {}
 }
 
 /// A contributor under its driver, and the coordinator that the test speaks for.

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tributary_ledger::{Checkpoint, Finding, Proven};
 use tributary_protocol::blob::{chunk_list, verify_chunk, verify_list};
 use tributary_protocol::contributor::{Config, Contributor, Input as ToMachine, Output as FromMachine};
-use tributary_protocol::coordinator::{Event, Input};
+use tributary_protocol::coordinator::{Event, Examined, Gain, Input, Score};
 use tributary_protocol::fold::Clip;
 use tributary_protocol::job::{Backend, DeviceChoice, DeviceInfo, Progress, Report};
 use tributary_protocol::limits::{
@@ -12,10 +13,12 @@ use tributary_protocol::limits::{
     MAX_TOKENS_PER_ROUND,
 };
 use tributary_protocol::message::{
-    Accepted, BadFrame, Commit, Evaluation, FoldManifest, Hello, Message, Open, PeerKind, Reason, Refusal, Roster,
-    RosterPeer, RoundManifest, Status, ToContributor, ToCoordinator, Verdict, Welcome,
+    Accepted, BadFrame, Commit, Evaluation, FoldManifest, Held, Hello, Message, Open, PeerKind, Reason, Receipt,
+    Refusal, Roster, RosterPeer, RoundManifest, Status, ToContributor, ToCoordinator, Verdict, Welcome,
 };
+use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::{Coding, RoundRule, UpdateFormat};
+use tributary_protocol::update::Update;
 use tributary_protocol::{BlobRef, Hash, Id, Identity, PROTOCOL_VERSION, Signed, update};
 use tributary_tests::desk::{Desk, hello, people};
 use tributary_tests::{Random, tiny_run, trace};
@@ -35,6 +38,7 @@ fn frames() -> [Vec<Vec<u8>>; 2] {
         ToCoordinator::Status(Status { round: 3, tokens: 5, tokens_per_s: 1.5, device: "device".to_owned() }),
         ToCoordinator::Commit(Signed::new(who, &commit)),
         ToCoordinator::Pass { round: 9 },
+        ToCoordinator::Disclosed { round: 3, segment: 1, dossier: Some(commit.update) },
     ];
     let mut to_contributor: Vec<ToContributor> = desk.sent.iter().map(|(_, message)| message.clone()).collect();
     let fold = fold_manifest(&desk, 3);
@@ -52,8 +56,19 @@ fn frames() -> [Vec<Vec<u8>>; 2] {
         ToContributor::Evaluated(Evaluation { round: 1, bits_per_byte: 2.0 }),
         ToContributor::Roster(Roster { total: 1, peers: vec![line] }),
         ToContributor::Links(vec![who.id(); MAX_LINKS]),
+        ToContributor::Disclose { round: 1, segment: 2 },
+        ToContributor::Receipt(Box::new(receipt(&desk.identity))),
     ]);
     [to_coordinator.iter().map(Message::encode).collect(), to_contributor.iter().map(Message::encode).collect()]
+}
+
+/// A receipt that nothing hangs on.
+fn receipt(coordinator: &Identity) -> Receipt {
+    let checkpoint = Checkpoint { run: [1; 32], size: 3, root: [2; 32], round: 4 };
+    let proven = Proven { index: 2, entry: vec![1, 2, 3], path: vec![[3; 32]; 2] };
+    let receipt = tributary_ledger::Receipt { settled: proven.clone(), paid: Some(proven) };
+    let held = Held { provisional: 1, verified: 2, r#final: 3, forfeited: 4 };
+    Receipt { checkpoint: Signed::new(coordinator, &checkpoint), continues: vec![[4; 32]], receipt, held }
 }
 
 fn fold_manifest(desk: &Desk, accepted: usize) -> FoldManifest {
@@ -63,6 +78,7 @@ fn fold_manifest(desk: &Desk, accepted: usize) -> FoldManifest {
             update: BlobRef { hash: Hash::of(&n.to_le_bytes()), bytes: u64::from(u32::MAX) },
             age: MAX_AGE,
             tokens: MAX_TOKENS_PER_ROUND,
+            quality: 1_000_000,
             weight: 0.5,
             clip: 0.5,
             clips: vec![Clip { tensor: 2_305, factor: 0.5 }; MAX_CLIPS],
@@ -70,7 +86,7 @@ fn fold_manifest(desk: &Desk, accepted: usize) -> FoldManifest {
         .collect();
     let (open, blob) = (desk.open(), BlobRef::of(b"blob"));
     let (run, base) = (open.run, open.base);
-    FoldManifest { run, round: 0, base, accepted, rate: 0.7, step: blob, next: blob, pool: u64::MAX }
+    FoldManifest { run, round: 0, base, accepted, rate: 0.7, step: blob, next: blob, pool: u64::MAX, probe: run }
 }
 
 #[test]
@@ -191,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn the_coordinator_takes_anything_in_any_state(seed: u64, acts in prop::collection::vec((0u8..12, 0usize..5, 0u64..8_000), 1..120)) {
+    fn the_coordinator_takes_anything_in_any_state(seed: u64, acts in prop::collection::vec((0u8..14, 0usize..5, 0u64..8_000), 1..120)) {
         let mut random = Random::new(seed);
         let people = people(5);
         let mut desk = Desk::new(1);
@@ -205,7 +221,7 @@ proptest! {
             desk.fetches.truncate(4);
         }
         let settled = desk.journal.iter().filter(|event| matches!(event, Event::Settled { .. })).count() as u64;
-        prop_assert_eq!(desk.machine.ledger().total(), settled * desk.run.spec.reward.pool);
+        prop_assert_eq!(desk.machine.book().ledger().total(), settled * desk.run.spec.reward.pool);
     }
 
     #[test]
@@ -278,12 +294,25 @@ fn anything_at_the_desk(desk: &mut Desk, who: &Identity, act: u8, random: &mut R
                 let result = match random.below(4) {
                     0 => Err(Reason::Unavailable),
                     1 => Err(Reason::Malformed),
-                    _ => Ok(norms(random)),
+                    _ => Ok(examined(random)),
                 };
                 desk.input(Input::Fetched { from, update: update.hash, result });
             }
         }
         10 => {
+            let (round, segment) = (random.below(6), random.below(5) as u8);
+            let dossier = (random.below(3) > 0).then(|| BlobRef { hash: Hash::of(b"dossier"), bytes: random.bits() });
+            desk.message(who, ToCoordinator::Disclosed { round, segment, dossier });
+        }
+        11 => {
+            if let Some(order) = desk.replays.pop() {
+                let finding = [None, Some(Finding::Same), Some(Finding::Different), Some(Finding::Missing)];
+                let finding = finding[random.below(4) as usize];
+                let (who, round, segment) = (order.who, order.commit.round, order.segment);
+                desk.input(Input::Replayed { who, round, segment, tokens: random.bits(), finding });
+            }
+        }
+        12 => {
             let blob = |n: u64| BlobRef { hash: Hash::of(&n.to_le_bytes()), bytes: 2160 };
             let round = desk.plan.as_ref().map_or(random.below(3), |plan| plan.round);
             let [step, next, momentum] = [random.bits(), random.bits(), random.bits()].map(blob);
@@ -301,6 +330,16 @@ fn anything_at_the_desk(desk: &mut Desk, who: &Identity, act: u8, random: &mut R
 fn norms(random: &mut Random) -> Vec<f64> {
     let tensors = if random.below(8) == 0 { random.below(12) } else { 11 };
     (0..tensors).map(|_| if random.below(50) == 0 { f64::NAN } else { random.below(100) as f64 / 50.0 }).collect()
+}
+
+/// What a wild driver could find out.
+fn examined(random: &mut Random) -> Examined {
+    let wild = |random: &mut Random| f32::from_bits(random.bits() as u32);
+    let values: Vec<f32> = (0..64).map(|_| random.below(1000) as f32 - 500.0).collect();
+    let sketch = Sketch::of(&Update::dense(values), &Hash::default());
+    let gain = Gain { mean: wild(random), error: wild(random) };
+    let score = (random.below(2) == 0).then_some(Score { random: gain, own: gain });
+    Examined { norms: norms(random), sketch, score }
 }
 
 fn anything_for_a_contributor(act: u8, coordinator: &Identity, random: &mut Random) -> ToMachine {
@@ -363,7 +402,8 @@ fn anything_for_a_contributor(act: u8, coordinator: &Identity, random: &mut Rand
             let accepted = Vec::new();
             let (base, next) = (state(round).hash, state(round + 1));
             let step = BlobRef::of(b"step");
-            let fold = FoldManifest { run: run.spec.id(), round, base, accepted, rate: 0.7, step, next, pool: 1 };
+            let fold =
+                FoldManifest { run: run.spec.id(), round, base, accepted, rate: 0.7, step, next, pool: 1, probe: base };
             ToContributor::Folded(Signed::new(coordinator, &fold))
         }
     };

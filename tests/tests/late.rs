@@ -48,7 +48,7 @@ fn each_round_late_halves_what_an_update_counts_for() {
     assert_eq!(desk.verdicts(&me), verdicts);
     assert_eq!(fold(&mut desk), [(2, 25, 0.25), (1, 50, 0.5), (0, 25, 0.25)]);
     // Everything that was earned in the round is one entry of the ledger.
-    assert_eq!(desk.machine.ledger().balance(&me.id().0), desk.run.spec.reward.pool);
+    assert_eq!(desk.machine.book().ledger().balance(&me.id().0).paid(), desk.run.spec.reward.pool);
     assert!(Reason::Late.to_string().contains("the 2 rounds before it"), "{}", Reason::Late);
 }
 
@@ -91,7 +91,7 @@ fn an_update_counts_once_whatever_is_said_again() {
     desk.update(&other, 64);
     fold(&mut desk);
     let pool = desk.run.spec.reward.pool;
-    let half = desk.machine.ledger().balance(&me.id().0);
+    let half = desk.machine.book().ledger().balance(&me.id().0).paid();
     assert!(half == pool / 2 || half == pool / 2 + 1);
     let before = desk.verdicts(&me).len();
     // It missed the fold; it has second thoughts; it sells the same work as that of the next round.

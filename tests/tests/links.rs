@@ -122,7 +122,7 @@ fn contributor(seed: u64) -> Contributor {
         device: DeviceChoice::Cpu,
         links: true,
         jitter: seed,
-            remembered: None,
+        remembered: None,
     });
     machine.handle(0, Input::Start);
     machine

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tributary_protocol::coordinator::{Event, Input};
+use tributary_protocol::coordinator::{Event, Examined, Input};
 use tributary_protocol::message::{FoldManifest, Reason, Verdict};
 use tributary_protocol::spec::RoundRule;
 use tributary_tests::desk::{Desk, people};
@@ -48,7 +48,8 @@ fn an_update_without_a_size_is_refused_in_words() {
         desk.hello(me);
         let commit = desk.commit_of(me, 64);
         desk.commit(me, &commit);
-        desk.input(Input::Fetched { from: me.id(), update: commit.update.hash, result: Ok(norms) });
+        let examined = Examined { norms, ..desk.examined(&commit.update) };
+        desk.input(Input::Fetched { from: me.id(), update: commit.update.hash, result: Ok(examined) });
         assert_eq!(desk.verdicts(me), [(0, expected)]);
     };
     let one = |norm: f64| [vec![norm], vec![0.0; tensors - 1]].concat();
@@ -56,7 +57,10 @@ fn an_update_without_a_size_is_refused_in_words() {
     for bad in [one(0.0), one(f64::NAN), one(f64::INFINITY), one(-1.0), vec![], vec![1.0; tensors + 1]] {
         check(bad, Verdict::Refused(Reason::Norm));
     }
-    assert_eq!(Reason::Norm.to_string(), "the update's size is zero or not a number");
+    assert_eq!(
+        Reason::Norm.to_string(),
+        "the update's size is zero, not a number, or far from that of the round's others"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, select_biased};
 use tributary_protocol::contributor::{Config, Contributor, Input, Output};
 use tributary_protocol::job::{Job, Report};
-use tributary_protocol::limits::MAX_REFUSALS;
+use tributary_protocol::limits::{MAX_GOSSIP, MAX_REFUSALS};
 use tributary_protocol::message::{Message, ToContributor};
 use tributary_protocol::view::{Link, Phase};
 use tributary_protocol::{BlobRef, Hash, Id, Millis};

@@ -11,6 +11,7 @@ mod links;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::channel::mpsc;
 use tributary_protocol::job::{DeviceChoice, Job, Report};
 use tributary_protocol::message::PeerKind;
@@ -32,6 +33,12 @@ pub trait Platform {
 
     /// A random number; needn't be secret.
     fn random(&self) -> u64;
+
+    /// What was last to be remembered, if it is still there.
+    fn remembered(&self) -> Option<Bytes>;
+
+    /// Keeps a few hundred bytes over restarts, in place of what was kept before.
+    fn remember(&self, bytes: Bytes);
 }
 
 /// Who contributes, and where to.

@@ -7,11 +7,13 @@ mod find;
 mod progress;
 mod trainer_thread;
 
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use futures::StreamExt;
 use tributary_peer::{Control, Options, Platform};
 use tributary_protocol::Millis;
@@ -21,6 +23,7 @@ use tributary_protocol::view::Phase;
 use tributary_swarm::MemoryStore;
 
 use crate::config::Train;
+use crate::files;
 use crate::identity;
 use crate::signals::Signals;
 use progress::Progress;
@@ -72,7 +75,7 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     };
     let trainer = trainer_thread::start(config.state.clone()).context("cannot start the trainer's thread")?;
     let (mut control, mut snapshots, driver) =
-        tributary_peer::contributor(options, Tokio(Instant::now()), trainer, handle, events, store)?;
+        tributary_peer::contributor(options, Tokio { began: Instant::now(), state: config.state.clone() }, trainer, handle, events, store)?;
     let mut driver = pin!(driver);
     control.start();
 
@@ -117,13 +120,16 @@ async fn quit(control: &mut Control, driver: Pin<&mut impl Future<Output = ()>>)
 }
 
 /// The platform of a native peer.
-struct Tokio(Instant);
+struct Tokio {
+    began: Instant,
+    state: PathBuf,
+}
 
 impl Platform for Tokio {
     type Sleep = tokio::time::Sleep;
 
     fn now(&self) -> Millis {
-        self.0.elapsed().as_millis() as Millis
+        self.began.elapsed().as_millis() as Millis
     }
 
     fn sleep(&self, ms: u64) -> Self::Sleep {
@@ -134,4 +140,17 @@ impl Platform for Tokio {
         // Only spreads reconnections; without a source every contributor waits equally long.
         getrandom::u64().unwrap_or_default()
     }
+
+    fn remembered(&self) -> Option<Bytes> {
+        std::fs::read(self.state.join(REMEMBERED)).ok().map(Bytes::from)
+    }
+
+    fn remember(&self, bytes: Bytes) {
+        if let Err(error) = files::write(&self.state.join(REMEMBERED), &bytes) {
+            tracing::warn!("the ledger's newest checkpoint can't be kept for the next start: {error}");
+        }
+    }
 }
+
+/// The file with the newest checkpoint of the ledger.
+const REMEMBERED: &str = "checkpoint";

@@ -104,7 +104,8 @@ impl World {
 
     fn check_restored(&self, book: &Book, round: u64, base: BlobRef) {
         let (identity, spec) = (self.host.identity.clone(), self.run.spec.clone());
-        let restored = Coordinator::restore(identity, spec, self.host.journal.clone(), self.host.entries.clone()).unwrap();
+        let restored =
+            Coordinator::restore(identity, spec, self.host.journal.clone(), self.host.entries.clone()).unwrap();
         for machine in [&restored].into_iter().chain(&self.host.machine) {
             assert_eq!(machine.book(), book);
             assert_eq!(machine.head(), (round, base));

@@ -9,9 +9,9 @@ use tributary_ledger::{Entry, Finding};
 use tributary_protocol::coordinator::{
     Coordinator, Event as Journalled, Examined, FoldPlan, Input, Output, ReplayOrder,
 };
-use tributary_protocol::sketch::Sketch;
 use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
+use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
 

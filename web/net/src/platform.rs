@@ -1,5 +1,6 @@
 //! The driver's platform in a tab.
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use js_sys::{Function, Promise, Reflect};
@@ -61,4 +62,27 @@ impl Platform for Tab {
         // A browser that is out of randomness has lost its crypto too; this only spreads retries.
         getrandom::u64().unwrap_or_default()
     }
+
+    fn remembered(&self) -> Option<Bytes> {
+        let text = storage("getItem", &[REMEMBERED])?.as_string()?;
+        let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+        (0..text.len()).step_by(2).map(byte).collect()
+    }
+
+    fn remember(&self, bytes: Bytes) {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Denied or full: the next visit begins without.
+        storage("setItem", &[REMEMBERED, &text]);
+    }
+}
+
+/// Under which name the newest checkpoint of the ledger is kept.
+const REMEMBERED: &str = "tributary.checkpoint";
+
+/// Calls a method of the page's `localStorage`. None if it is denied or throws.
+fn storage(method: &str, arguments: &[&str]) -> Option<JsValue> {
+    let storage = Reflect::get(&js_sys::global(), &"localStorage".into()).ok()?;
+    let method: Function = Reflect::get(&storage, &method.into()).ok()?.dyn_into().ok()?;
+    let arguments: js_sys::Array = arguments.iter().map(|argument| JsValue::from_str(argument)).collect();
+    Reflect::apply(&method, &storage, &arguments).ok()
 }

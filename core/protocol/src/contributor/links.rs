@@ -189,6 +189,11 @@ impl Links {
         self.peers.get(peer).is_some_and(|entry| matches!(entry.state, State::Dialling { .. }))
     }
 
+    /// Whom there is a link with.
+    pub(super) fn up(&self) -> impl Iterator<Item = Id> {
+        self.peers.iter().filter(|(_, entry)| matches!(entry.state, State::Up { .. })).map(|(id, _)| *id)
+    }
+
     pub(super) fn any_up(&self) -> bool {
         self.peers.values().any(|entry| matches!(entry.state, State::Up { .. }))
     }

@@ -268,7 +268,10 @@ impl Contributor {
             history: History::default(),
             links: Links::new(config.identity.id(), config.coordinator, config.jitter),
             meter: Meter::default(),
-            receipts: config.remembered.as_ref().map_or_else(Receipts::default, |bytes| Receipts::recall(bytes, &config.coordinator)),
+            receipts: config
+                .remembered
+                .as_ref()
+                .map_or_else(Receipts::default, |bytes| Receipts::recall(bytes, &config.coordinator)),
             config,
             wish: Wish::Stop,
             link: Link::Off,

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tributary_ledger::Entry;
 
+use super::referee::Standing;
 use super::round::{Round, Stage};
 use super::updates::Updates;
-use super::referee::Standing;
 use super::{Coordinator, Output};
 use crate::message::{Commit, Evaluation, FoldManifest, RoundManifest};
 use crate::spec::RunSpec;

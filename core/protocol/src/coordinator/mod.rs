@@ -35,7 +35,8 @@ pub use updates::{Examined, Received};
 
 use crate::limits::VIEW_HISTORY;
 use crate::message::{
-    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, RoundManifest, Status, ToContributor, ToCoordinator, Verdict,
+    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, RoundManifest, Status, ToContributor, ToCoordinator,
+    Verdict,
 };
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
@@ -454,7 +455,8 @@ impl Coordinator {
         let received = self.updates.received(round);
         let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
         let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
-        let judged: Vec<_> = received.into_iter().filter_map(|u| quality(&u).map(|(q, _)| *q).map(|q| (u, q))).collect();
+        let judged: Vec<_> =
+            received.into_iter().filter_map(|u| quality(&u).map(|(q, _)| *q).map(|q| (u, q))).collect();
         let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
         let accepted = plan::accept(&judged);
         if contributors < self.spec.round.quorum as usize {
@@ -479,7 +481,8 @@ impl Coordinator {
     }
 
     fn has_quorum(&self) -> bool {
-        plan::contributors(self.updates.received(self.round).iter().map(|update| update.peer)) >= self.spec.round.quorum as usize
+        plan::contributors(self.updates.received(self.round).iter().map(|update| update.peer))
+            >= self.spec.round.quorum as usize
     }
 
     /// The round goes again, under its number, once there are contributors for it.

@@ -2,11 +2,11 @@
 //! the others.
 
 use super::updates::Received;
-use crate::{BlobRef, Id};
 use crate::fold::Clip;
 use crate::limits::MAX_CLIPS;
 use crate::message::Accepted;
 use crate::spec::Outer;
+use crate::{BlobRef, Id};
 
 /// A tensor of an update counts with at most this multiple of the tensor's median norm in the round: enough room
 /// for a peer that did many more steps than most, none for one whose update would drown the others.
@@ -92,8 +92,8 @@ fn clips(norms: &[f64], bounds: &[f64]) -> (f32, Vec<Clip>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::quality::FULL;
+    use super::*;
     use crate::Id;
 
     fn accepted(updates: &[(u8, u64, &[f64])]) -> Vec<Accepted> {

@@ -62,10 +62,7 @@ impl Record {
     fn with(record: Option<Self>, gain: f64, error: f64) -> Self {
         let Some(Self { mean, variance }) = record else { return Self { mean: gain, variance: error * error } };
         let rest = 1.0 - NEWEST;
-        Self {
-            mean: rest * mean + NEWEST * gain,
-            variance: rest * rest * variance + NEWEST * NEWEST * error * error,
-        }
+        Self { mean: rest * mean + NEWEST * gain, variance: rest * rest * variance + NEWEST * NEWEST * error * error }
     }
 
     fn quality(&self) -> u32 {
@@ -105,10 +102,11 @@ pub(super) fn qualities(updates: &[Scored]) -> Vec<(u32, Option<Record>)> {
     updates.iter().zip(gains).map(|((tokens, record, _), (_, gain))| of((gain, *record), *tokens)).collect()
 }
 
+/// Of an even number the upper one: as long as half of them are honest it is an honest one's.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[(values.len() - 1) / 2]
+    values[values.len() / 2]
 }
 
 #[cfg(test)]

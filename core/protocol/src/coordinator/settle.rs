@@ -177,7 +177,8 @@ impl Coordinator {
         let Some(checkpoint) = self.checkpoint() else { return };
         let size = self.book.len();
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let continues = peer.seen.map_or_else(Vec::new, |seen| self.book.tree().consistency(seen, size).unwrap_or_default());
+        let continues =
+            peer.seen.map_or_else(Vec::new, |seen| self.book.tree().consistency(seen, size).unwrap_or_default());
         peer.seen = Some(size);
         let prove = |who: Option<Key>| {
             let (index, entry) = self.indices.get(&who)?;

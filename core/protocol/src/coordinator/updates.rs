@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{MAX_AGE, MAX_CONTRIBUTORS};
 use super::quality::Score;
+use crate::limits::{MAX_AGE, MAX_CONTRIBUTORS};
 use crate::message::{Commit, FoldManifest, Reason, Verdict};
 use crate::sketch::Sketch;
 use crate::spec::{RoundRule, RunSpec};
@@ -91,11 +91,19 @@ pub(super) enum Admitted {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fetched {
-    Received { origin: u64 },
+    Received {
+        origin: u64,
+    },
     Again(BlobRef, u64),
-    Refused { origin: u64, why: Reason },
+    Refused {
+        origin: u64,
+        why: Reason,
+    },
     /// A later promise, received before this one, is a copy of it.
-    Copied { origin: u64, by: Name },
+    Copied {
+        origin: u64,
+        by: Name,
+    },
     Nothing,
 }
 
@@ -257,9 +265,8 @@ impl Updates {
             return Fetched::Refused { origin, why: Reason::Copied };
         }
         let later = copies.into_iter().map(|(other, _)| other);
-        let later = later.filter(|other| {
-            self.entries.get(other).is_some_and(|entry| matches!(entry.state, State::Received { .. }))
-        });
+        let later = later
+            .filter(|other| self.entries.get(other).is_some_and(|entry| matches!(entry.state, State::Received { .. })));
         match later.min() {
             Some(by) => {
                 self.refuse(by, Reason::Copied);
