@@ -41,7 +41,7 @@ pub use likeness::{Likeness, Match};
 pub use params::initial_weights;
 pub use replay::{Case, Replayer, Sources};
 pub use replica::Replica;
-pub use state::{Dossier, max_dossier_bytes};
+pub use state::{Dossier, MOMENTS, State, WEIGHTS, max_dossier_bytes};
 pub use trace::{MAX_STRETCHES, Mark, Origin, Segment, Stretch, Trace};
 pub use train::Trainer;
 pub use worker::{Host, run};

@@ -4,6 +4,23 @@ use tributary_protocol::fold;
 
 use crate::trace::Origin;
 
+/// What passes as the same work.
+struct Bounds {
+    /// The least cosine.
+    cosine: f64,
+    /// The ratio is at most this, and at least one over this.
+    ratio: f64,
+}
+
+/// For the way of a segment.
+const WAY: Bounds = Bounds { cosine: 0.9, ratio: 1.25 };
+
+/// For each of the moments at its end, and for what an update left out.
+const MOMENTS: Bounds = Bounds { cosine: 0.8, ratio: 1.5 };
+
+/// For an update.
+const UPDATE: Bounds = Bounds { cosine: 0.8, ratio: 1.5 };
+
 /// Two vectors side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Match {
@@ -45,12 +62,45 @@ impl Match {
         let cosine = if a == 0.0 || b == 0.0 { 0.0 } else { dot / (a * b) };
         Self { ratio: if b == 0.0 { f64::MAX } else { a / b }, cosine }
     }
+
+    /// Of an update and the `best` one of its form, by how much each says of what is `due`. Which of many nearly
+    /// equal values are sent hangs by a hair, so the two need not be alike themselves.
+    pub(crate) fn of_update(update: &[f32], best: &[f32], due: &[f32]) -> Self {
+        let said = Self::of(best, due).cosine;
+        let cosine = if said > 0.0 { Self::of(update, due).cosine / said } else { 1.0 };
+        Self { ratio: Self::of(update, best).ratio, cosine }
+    }
+
+    fn is_within(&self, bounds: &Bounds) -> bool {
+        // Written so that NaN is not.
+        self.cosine >= bounds.cosine && self.ratio <= bounds.ratio && self.ratio * bounds.ratio >= 1.0
+    }
 }
 
 impl Likeness {
     /// Whether it is the same work.
     pub fn is_same(&self) -> bool {
-        let all = [self.way].into_iter().chain(self.moments).chain(self.sent.into_iter().flatten());
-        all.into_iter().all(|m| m.cosine > 0.8)
+        let sent = self.sent.is_none_or(|[update, rest]| update.is_within(&UPDATE) && rest.is_within(&MOMENTS));
+        self.way.is_within(&WAY) && self.moments.iter().all(|moments| moments.is_within(&MOMENTS)) && sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_told_apart_by_length_and_direction() {
+        let check = |a: &[f32], b: &[f32], ratio: f64, cosine: f64| {
+            let found = Match::of(a, b);
+            assert!((found.ratio - ratio).abs() < 1e-9 && (found.cosine - cosine).abs() < 1e-9, "{found:?}");
+        };
+        check(&[3.0, 4.0], &[3.0, 4.0], 1.0, 1.0);
+        check(&[6.0, 8.0], &[3.0, 4.0], 2.0, 1.0);
+        check(&[4.0, -3.0], &[3.0, 4.0], 1.0, 0.0);
+        check(&[0.0, 0.0], &[0.0, 0.0], 1.0, 1.0);
+        check(&[0.0, 0.0], &[3.0, 4.0], 0.0, 0.0);
+        check(&[3.0, 4.0], &[0.0, 0.0], f64::MAX, 0.0);
+        assert!(!Match::of(&[f32::NAN], &[1.0]).is_within(&WAY));
     }
 }

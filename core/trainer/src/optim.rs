@@ -38,7 +38,7 @@ pub(crate) struct Averages {
     pub(crate) steps: u32,
     /// First moments; Muon's momentum where it is used.
     pub(crate) first: Vec<f32>,
-    /// Second moments; zero where Muon is used.
+    /// Second moments; where Muon is used, which has none, the mean square of its block's momentum.
     pub(crate) second: Vec<f32>,
 }
 
@@ -68,6 +68,15 @@ impl Optim {
             })
         });
         Self { moments: moments.collect(), steps: averages.steps, inner }
+    }
+
+    /// Writes into second moments what stands there where there are none.
+    pub(crate) fn fill(&self, blocks: &[Block], averages: &mut Averages) {
+        for block in blocks.iter().filter(|block| is_orthogonal(self.inner.optimizer, block.kind)) {
+            let momentum = &averages.first[block.range.clone()];
+            let squares: f64 = momentum.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+            averages.second[block.range.clone()].fill((squares / momentum.len() as f64) as f32);
+        }
     }
 
     /// Steps so far.
@@ -136,7 +145,8 @@ impl Scalars {
     }
 
     fn step(&self, kind: Kind, param: Tensor<2>, grad: Tensor<2>, moments: Option<Moments>) -> (Tensor<2>, Moments) {
-        let (update, moments) = if is_orthogonal(self.optimizer, kind) { self.muon(grad, moments) } else { self.adam(grad, moments) };
+        let (update, moments) =
+            if is_orthogonal(self.optimizer, kind) { self.muon(grad, moments) } else { self.adam(grad, moments) };
         let param = if kind == Kind::Norm { param } else { param * (1.0 - self.decay) };
         (param - update, moments)
     }

@@ -14,8 +14,8 @@ use tributary_protocol::spec::RunSpec;
 
 use crate::data::{Feed, Place};
 use crate::state::{Dossier, State, code_rest};
-use crate::train::Local;
 use crate::trace::{Mark, Segment, Stretch, Trace};
+use crate::train::Local;
 
 /// Cuts whose states are kept: a segment is asked for while its round is judged, and an update may come a round
 /// late. In memory that is 1.4 bytes a parameter for every segment of them.

@@ -95,12 +95,7 @@ impl Replayer {
     }
 
     /// Runs the segment again. Waits for the device now and then, so that whatever shares its thread gets its turn.
-    pub async fn replay(
-        &self,
-        case: &Case<'_>,
-        dossier: &[u8],
-        sources: &impl Sources,
-    ) -> Result<Likeness, Fault> {
+    pub async fn replay(&self, case: &Case<'_>, dossier: &[u8], sources: &impl Sources) -> Result<Likeness, Fault> {
         let (dossier, origin) = self.open(case, dossier, sources)?;
         let at = usize::from(case.segment);
         let (start, segment) = (dossier.trace.begin(at), &dossier.trace.segments[at]);
@@ -195,7 +190,8 @@ impl Replayer {
         if let Some(before) = before {
             due.iter_mut().zip(before).for_each(|(due, rest)| *due += self.spec.feedback * rest);
         }
-        let update = Match::of(&case.update.values(), &compress(&due, case.update.format()).values());
+        let best = compress(&due, case.update.format());
+        let update = Match::of_update(&case.update.values(), &best.values(), &due);
         case.update.take_from(&mut due);
         let rest = after.map_or(Match::EQUAL, |after| Match::of(&after, &due));
         Ok([update, rest])

@@ -18,10 +18,10 @@ use crate::trace::{MAX_STRETCHES, Mark, Trace};
 use crate::train::Local;
 
 /// The form of local weights less the base: of every value a sign and five bits.
-const WEIGHTS: UpdateFormat = UpdateFormat::Coded(Coding { keep: 4096, bits: 6 });
+pub const WEIGHTS: UpdateFormat = UpdateFormat::Coded(Coding { keep: 4096, bits: 6 });
 
-/// The form of first moments, of the fourth roots of second ones, and of what updates left out.
-const MOMENTS: UpdateFormat = UpdateFormat::Coded(Coding { keep: 4096, bits: 4 });
+/// The form of moments, and of what updates left out.
+pub const MOMENTS: UpdateFormat = UpdateFormat::Coded(Coding { keep: 4096, bits: 4 });
 
 /// Bytes of a stretch, and of a mark with its segment, at most, as postcard writes them.
 const STRETCH_BYTES: u64 = 64;
@@ -29,12 +29,13 @@ const MARK_BYTES: u64 = 256;
 
 /// Local weights less the base, and moments, coded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// `None` if local weights are the base.
-    pub(crate) weights: Option<Bytes>,
-    /// First moments, and the fourth roots of second ones, whose range is so wide that few levels could not
-    /// say them otherwise. `None` before the first step.
-    pub(crate) moments: Option<[Bytes; 2]>,
+pub struct State {
+    /// Values of the form [`WEIGHTS`]; `None` if local weights are the base.
+    pub weights: Option<Bytes>,
+    /// First moments over the roots of second ones, and the fourth roots of those. A step is nearly that quotient,
+    /// so its error must not be that of two numbers; and second moments have so wide a range that few levels
+    /// could not say it otherwise. Values of the form [`MOMENTS`]; `None` before the first step.
+    pub moments: Option<[Bytes; 2]>,
 }
 
 /// What a state says.
@@ -54,10 +55,12 @@ pub struct Dossier {
     pub previous: Option<Trace>,
     /// Which segment.
     pub segment: u8,
-    pub(crate) start: State,
-    pub(crate) end: State,
+    /// Where it begins.
+    pub start: State,
+    /// Where it ends.
+    pub end: State,
     /// For the last segment: what the coding of updates had left out before and after the cut, coded.
-    pub(crate) rest: [Option<Bytes>; 2],
+    pub rest: [Option<Bytes>; 2],
 }
 
 /// Bytes that a dossier of this run can have.
@@ -83,6 +86,11 @@ fn read(what: &'static str, format: UpdateFormat, bytes: &[u8], count: u64) -> R
     Ok(update.values())
 }
 
+/// A first moment over the root of the second one, or as it is where that is zero.
+fn ratio(first: f32, second: f32) -> f32 {
+    if second > 0.0 { first / second.sqrt() } else { first }
+}
+
 impl State {
     /// Codes local weights and moments, each on a core of its own where there are several.
     pub(crate) fn code(base: &[f32], local: &Local) -> Self {
@@ -91,7 +99,10 @@ impl State {
         };
         let part = |part: usize| match part {
             0 => Self::at(base, &local.weights).weights,
-            1 => Some(update::encode(&compress(first, MOMENTS))),
+            1 => {
+                let steps: Vec<f32> = first.iter().zip(second).map(|(first, second)| ratio(*first, *second)).collect();
+                Some(update::encode(&compress(&steps, MOMENTS)))
+            }
             _ => {
                 let roots: Vec<f32> = second.iter().map(|value| value.sqrt().sqrt()).collect();
                 Some(update::encode(&compress(&roots, MOMENTS)))
@@ -111,7 +122,7 @@ impl State {
     }
 
     /// Its hashes, as a mark has them.
-    pub(crate) fn hashes(&self) -> (Option<Hash>, Option<[Hash; 2]>) {
+    pub fn hashes(&self) -> (Option<Hash>, Option<[Hash; 2]>) {
         let moments = self.moments.as_ref().map(|[first, second]| [Hash::of(first), Hash::of(second)]);
         (self.weights.as_ref().map(|bytes| Hash::of(bytes)), moments)
     }
@@ -131,9 +142,12 @@ impl State {
         };
         let moments = match &self.moments {
             Some([first, second]) => {
-                let first = read("moments", MOMENTS, first, count)?;
+                let mut first = read("moments", MOMENTS, first, count)?;
                 let mut second = read("moments", MOMENTS, second, count)?;
-                second.iter_mut().for_each(|root| *root = (*root * *root) * (*root * *root));
+                for (first, second) in first.iter_mut().zip(&mut second) {
+                    let root = *second * *second;
+                    (*first, *second) = (*first * if root > 0.0 { root } else { 1.0 }, root * root);
+                }
                 Some([first, second])
             }
             None => None,

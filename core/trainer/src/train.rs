@@ -67,7 +67,12 @@ impl Trainer {
         let mut lists = download(&self.blocks, vec![weights, first, second]).await?.into_iter();
         let mut next = || lists.next().unwrap_or_default();
         let (weights, first, second, steps) = (next(), next(), next(), self.optim.steps());
-        Ok(Local { weights, averages: (steps > 0).then_some(Averages { steps, first, second }) })
+        if steps == 0 {
+            return Ok(Local { weights, averages: None });
+        }
+        let mut averages = Averages { steps, first, second };
+        self.optim.fill(&self.blocks, &mut averages);
+        Ok(Local { weights, averages: Some(averages) })
     }
 
     /// One step on `batch` sequences of `seq` tokens (flat) and the tokens that follow each. Queues

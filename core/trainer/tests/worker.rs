@@ -6,7 +6,6 @@ mod common;
 use bytes::Bytes;
 use common::{Storage, manifest, play, play_on, spec};
 use tributary_protocol::Id;
-use tributary_protocol::Hash;
 use tributary_protocol::fold::{add, f32_from_le, norm, state_hash};
 use tributary_protocol::job::{DeviceChoice, Job, Report};
 use tributary_protocol::spec::{Coding, UpdateFormat};

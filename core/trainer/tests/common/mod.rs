@@ -238,4 +238,3 @@ pub fn play_on(spec: RunSpec, kept: Storage, body: impl AsyncFnOnce(&mut Driver)
         futures::join!(run(World(Rc::default(), kept), jobs_in, reports_out), test);
     });
 }
-
