@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tributary_protocol::assign::Assignment;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::spec::{RunSpec, Tokenizer};
@@ -47,17 +48,21 @@ pub struct Feed {
     batch: usize,
     /// Tokens a window: a sequence and the token after.
     window: usize,
-    place: Option<Place>,
+    place: Option<(Assignment, Place)>,
     /// Newest last.
     shards: VecDeque<(Hash, Bytes)>,
     asked: BTreeMap<Hash, u64>,
 }
 
-struct Place {
-    assignment: Assignment,
-    seed: Hash,
-    nth: u32,
-    window: u32,
+/// A place in the data of one round: what has been read so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The seed of the round whose assignment is read.
+    pub seed: Hash,
+    /// Which of its shards.
+    pub nth: u32,
+    /// Windows of that shard that have been read.
+    pub window: u32,
 }
 
 impl Feed {
@@ -80,18 +85,41 @@ impl Feed {
 
     /// Goes to the data of the round with this seed; stays where it is if it is there already.
     pub fn enter(&mut self, seed: Hash) {
-        if self.place.as_ref().is_none_or(|place| place.seed != seed) {
-            self.place = Some(Place { assignment: Assignment::new(&seed, &self.me), seed, nth: 0, window: 0 });
-            self.asked.clear();
+        if self.place().is_none_or(|place| place.seed != seed) {
+            self.go(Place { seed, nth: 0, window: 0 });
+        }
+    }
+
+    /// Goes to a place.
+    pub(crate) fn go(&mut self, place: Place) {
+        self.place = Some((Assignment::new(&place.seed, &self.me), place));
+        self.asked.clear();
+    }
+
+    /// Where the next batch begins; `None` before the first round.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place.as_ref().map(|(_, place)| *place)
+    }
+
+    /// Goes on by so many steps without reading them.
+    pub(crate) fn skip(&mut self, steps: u32) {
+        let mut windows = u64::from(steps) * self.batch as u64;
+        let Some((assignment, place)) = &mut self.place else { return };
+        while windows > 0 {
+            let shard = self.train[assignment.shard(place.nth, self.train.len())];
+            let left = windows_of(&shard, self.window).saturating_sub(place.window.into()).max(1);
+            let read = windows.min(left);
+            windows -= read;
+            *place = place.after(read as u32, read == left);
         }
     }
 
     /// The shards to ask for now. Each is named again only if it stays away.
     pub fn wants(&mut self, now_ms: u64) -> Vec<BlobRef> {
-        let Some(place) = &self.place else { return Vec::new() };
+        let Some((assignment, place)) = &self.place else { return Vec::new() };
         let mut wants = Vec::new();
         for nth in place.nth..place.nth.saturating_add(AHEAD) {
-            let shard = self.train[place.assignment.shard(nth, self.train.len())];
+            let shard = self.train[assignment.shard(nth, self.train.len())];
             let due = self.asked.get(&shard.hash).is_none_or(|&asked| now_ms.saturating_sub(asked) >= ASK_AGAIN_MS);
             if due && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
                 self.asked.insert(shard.hash, now_ms);
@@ -99,6 +127,20 @@ impl Feed {
             }
         }
         wants
+    }
+
+    /// The shards that the next batch needs and that are not here.
+    pub(crate) fn missing(&self) -> Vec<Hash> {
+        let Some((assignment, mut place)) = self.place.clone() else { return Vec::new() };
+        let mut missing = Vec::new();
+        for _ in 0..self.batch {
+            let shard = self.train[assignment.shard(place.nth, self.train.len())];
+            if !missing.contains(&shard.hash) && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
+                missing.push(shard.hash);
+            }
+            place = place.after(1, u64::from(place.window) + 1 >= windows_of(&shard, self.window));
+        }
+        missing
     }
 
     /// Takes a shard. Says what is wrong with one that is not of use.
@@ -120,26 +162,36 @@ impl Feed {
 
     /// The next batch, or `None` while a shard of it is missing.
     pub fn next(&mut self) -> Option<Batch> {
-        let place = self.place.as_ref()?;
-        let (mut nth, mut window) = (place.nth, place.window);
+        let (assignment, mut place) = self.place.clone()?;
         let mut windows = Vec::with_capacity(self.batch);
         for _ in 0..self.batch {
-            let shard = self.train[place.assignment.shard(nth, self.train.len())];
+            let shard = self.train[assignment.shard(place.nth, self.train.len())];
             let (_, bytes) = self.shards.iter().find(|(hash, _)| *hash == shard.hash)?;
-            let start = place.assignment.window(nth, window, bytes.len() as u64, self.window as u64) as usize;
+            let (length, window) = (bytes.len() as u64, self.window as u64);
+            let start = assignment.window(place.nth, place.window, length, window) as usize;
             windows.push(&bytes[start..start + self.window]);
-            window += 1;
-            // As many windows as cover the shard once, then the next shard.
-            if u64::from(window) * (self.window as u64 - 1) >= shard.bytes - 1 {
-                (nth, window) = (nth.wrapping_add(1), 0);
-            }
+            let is_last = u64::from(place.window) + 1 >= windows_of(&shard, self.window);
+            place = place.after(1, is_last);
         }
         let batch = Batch::of(windows);
-        if let Some(place) = &mut self.place {
-            (place.nth, place.window) = (nth, window);
-        }
+        self.place = Some((assignment, place));
         Some(batch)
     }
+}
+
+impl Place {
+    /// The place after `windows` more of the same shard, or at the next shard's begin.
+    fn after(self, windows: u32, is_last: bool) -> Self {
+        match is_last {
+            false => Self { window: self.window.saturating_add(windows), ..self },
+            true => Self { nth: self.nth.wrapping_add(1), window: 0, ..self },
+        }
+    }
+}
+
+/// Windows that are read of a shard: as many as cover it once.
+fn windows_of(shard: &BlobRef, window: usize) -> u64 {
+    shard.bytes.saturating_sub(1).div_ceil(window as u64 - 1)
 }
 
 #[cfg(test)]
@@ -188,6 +240,23 @@ mod tests {
         assert!(feed.accept(Hash::of(b"other"), Bytes::from_static(b"other")).is_err());
         assert_eq!(feed.accept(hash, shards[0].clone()), Ok(()));
         assert_eq!(feed.wants(u64::MAX), []);
+    }
+
+    #[test]
+    fn skipping_steps_leads_where_reading_them_does() {
+        let shards: Vec<Bytes> = [100, 333, 200].map(|len| Bytes::from(vec![7; len])).into();
+        let (mut read, _) = feed(&shards);
+        let (mut skipped, _) = feed(&shards);
+        for feed in [&mut read, &mut skipped] {
+            feed.enter(Hash::of(b"round"));
+        }
+        shards.iter().for_each(|shard| read.accept(Hash::of(shard), shard.clone()).unwrap());
+        for steps in [1, 2, 7, 30] {
+            (0..steps).for_each(|_| assert!(read.next().is_some()));
+            skipped.skip(steps);
+            assert_eq!(read.place(), skipped.place(), "{steps}");
+        }
+        assert!(read.place().unwrap().nth > 5);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! burn's AdamW clips each tensor by its own norm; a clip by the norm of all of them is what
 //! training recipes mean, so the step stands here.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 use tributary_protocol::spec::{Inner, Optimizer};
 
 use crate::parallel;
@@ -25,9 +25,21 @@ const POLYNOMIAL: [f64; 3] = [3.4445, -4.7750, 2.0315];
 const NEWTON_SCHULZ: usize = 5;
 
 /// What is kept of a block's gradients so far.
+#[derive(Clone)]
 enum Moments {
     Adam([Tensor<2>; 2]),
     Muon(Tensor<2>),
+}
+
+/// What an optimiser keeps, in flat form.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Averages {
+    /// Steps that they have seen.
+    pub(crate) steps: u32,
+    /// First moments; Muon's momentum where it is used.
+    pub(crate) first: Vec<f32>,
+    /// Second moments; where Muon is used, which has none, the mean square of its block's momentum.
+    pub(crate) second: Vec<f32>,
 }
 
 /// Moments of every block, and how many steps they have seen.
@@ -41,6 +53,48 @@ impl Optim {
     /// Empty moments for `blocks` matrices.
     pub(crate) fn new(inner: Inner, blocks: usize) -> Self {
         Self { inner, steps: 0, moments: (0..blocks).map(|_| None).collect() }
+    }
+
+    /// Takes up what another optimiser of the same model kept.
+    pub(crate) fn restore(inner: Inner, blocks: &[Block], averages: &Averages, device: &Device) -> Self {
+        let upload = |block: &Block, flat: &[f32]| {
+            Tensor::from_data(TensorData::new(flat[block.range.clone()].to_vec(), block.shape), device)
+        };
+        let moments = blocks.iter().map(|block| {
+            let first = upload(block, &averages.first);
+            Some(match is_orthogonal(inner.optimizer, block.kind) {
+                true => Moments::Muon(first),
+                false => Moments::Adam([first, upload(block, &averages.second)]),
+            })
+        });
+        Self { moments: moments.collect(), steps: averages.steps, inner }
+    }
+
+    /// Writes into second moments what stands there where there are none.
+    pub(crate) fn fill(&self, blocks: &[Block], averages: &mut Averages) {
+        for block in blocks.iter().filter(|block| is_orthogonal(self.inner.optimizer, block.kind)) {
+            let momentum = &averages.first[block.range.clone()];
+            let squares: f64 = momentum.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+            averages.second[block.range.clone()].fill((squares / momentum.len() as f64) as f32);
+        }
+    }
+
+    /// Steps so far.
+    pub(crate) fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// First and second moments of every block, as far as it has them.
+    pub(crate) fn moments(&self) -> [Vec<Option<Tensor<2>>>; 2] {
+        let first = self.moments.iter().map(|moments| match moments {
+            Some(Moments::Adam([first, _]) | Moments::Muon(first)) => Some(first.clone()),
+            None => None,
+        });
+        let second = self.moments.iter().map(|moments| match moments {
+            Some(Moments::Adam([_, second])) => Some(second.clone()),
+            _ => None,
+        });
+        [first.collect(), second.collect()]
     }
 
     /// Moves every parameter one step, on up to `threads` threads. Nothing here waits for the device.
@@ -91,8 +145,8 @@ impl Scalars {
     }
 
     fn step(&self, kind: Kind, param: Tensor<2>, grad: Tensor<2>, moments: Option<Moments>) -> (Tensor<2>, Moments) {
-        let orthogonal = self.optimizer == Optimizer::Muon && matches!(kind, Kind::Plain | Kind::Residual);
-        let (update, moments) = if orthogonal { self.muon(grad, moments) } else { self.adam(grad, moments) };
+        let (update, moments) =
+            if is_orthogonal(self.optimizer, kind) { self.muon(grad, moments) } else { self.adam(grad, moments) };
         let param = if kind == Kind::Norm { param } else { param * (1.0 - self.decay) };
         (param - update, moments)
     }
@@ -117,6 +171,11 @@ impl Scalars {
         let size = self.lr * ADAM_RMS * (rows.max(columns) as f64).sqrt();
         (orthogonal(grad + momentum.clone() * MUON_MOMENTUM) * size, Moments::Muon(momentum))
     }
+}
+
+/// Whether blocks of this kind get Muon's steps.
+fn is_orthogonal(optimizer: Optimizer, kind: Kind) -> bool {
+    optimizer == Optimizer::Muon && matches!(kind, Kind::Plain | Kind::Residual)
 }
 
 /// Nearly the orthogonal matrix next to `matrix`: its singular values brought to about 1.
@@ -146,7 +205,7 @@ fn clip_factor(grads: &[Tensor<2>], clip: f32) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Distribution;
 
     #[test]
     fn singular_values_come_near_one_whatever_the_shape() {

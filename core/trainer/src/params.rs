@@ -106,14 +106,32 @@ impl Params {
 
     /// Reads the flat weights back.
     pub(crate) async fn download(&self, blocks: &[Block]) -> Result<Vec<f32>, ExecutionError> {
-        let read = self.0.iter().fold(Transaction::default(), |read, tensor| read.register(tensor.clone()));
-        let mut flat = vec![0.0; blocks.last().map_or(0, |block| block.range.end)];
-        for (block, data) in blocks.iter().zip(read.execute_async().await?) {
-            let values = data.as_slice::<f32>().map_err(|error| ExecutionError::generic(error.to_string()))?;
-            flat[block.range.clone()].copy_from_slice(values);
-        }
-        Ok(flat)
+        let list = self.0.iter().cloned().map(Some).collect();
+        Ok(download(blocks, vec![list]).await?.pop().unwrap_or_default())
     }
+}
+
+/// Reads lists of one matrix a block back into flat form, all at once, so that the device is waited for
+/// once. Where a list lacks a block it is zero.
+pub(crate) async fn download(
+    blocks: &[Block],
+    lists: Vec<Vec<Option<Tensor<2>>>>,
+) -> Result<Vec<Vec<f32>>, ExecutionError> {
+    let (mut read, mut places) = (Transaction::default(), Vec::new());
+    let mut flat = vec![vec![0.0; blocks.last().map_or(0, |block| block.range.end)]; lists.len()];
+    for (at, list) in lists.into_iter().enumerate() {
+        for (block, tensor) in blocks.iter().zip(list) {
+            if let Some(tensor) = tensor {
+                read = read.register(tensor);
+                places.push((at, block.range.clone()));
+            }
+        }
+    }
+    for ((at, range), data) in places.into_iter().zip(read.execute_async().await?) {
+        let values = data.as_slice::<f32>().map_err(|error| ExecutionError::generic(error.to_string()))?;
+        flat[at][range].copy_from_slice(values);
+    }
+    Ok(flat)
 }
 
 #[cfg(test)]

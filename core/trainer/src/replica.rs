@@ -14,7 +14,7 @@ use tributary_protocol::spec::{RunSpec, UpdateFormat};
 use tributary_protocol::update::{Update, compress};
 
 use crate::data::Batch;
-use crate::train::Trainer;
+use crate::train::{Local, Trainer};
 
 /// See the module.
 pub struct Replica {
@@ -44,6 +44,14 @@ impl Replica {
         Self { anchor: base.clone(), base, hash, trainer, sent: None, moved: false, rest: None }
     }
 
+    /// Goes on where another replica was: from its base, of its local weights and moments, with the update of
+    /// round `sent` on its way, if there is one.
+    pub(crate) fn restore(spec: &RunSpec, base: Vec<f32>, local: &Local, sent: Option<u64>, device: Device) -> Self {
+        let sent = sent.map(|round| Sent { round, left: Vec::new() });
+        let (anchor, trainer) = (local.weights.clone(), Trainer::restore(spec, local, device));
+        Self { base, hash: Hash::default(), trainer, anchor, sent, moved: false, rest: None }
+    }
+
     /// The base's name.
     pub fn hash(&self) -> Hash {
         self.hash
@@ -52,6 +60,21 @@ impl Replica {
     /// The base.
     pub fn base(&self) -> &[f32] {
         &self.base
+    }
+
+    /// What local weights were at the last cut, moved along with the base since.
+    pub(crate) fn anchor(&self) -> &[f32] {
+        &self.anchor
+    }
+
+    /// The round whose update awaits its fold.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        self.sent.as_ref().map(|sent| sent.round)
+    }
+
+    /// Local weights and moments. Waits for the device.
+    pub(crate) async fn read(&self) -> Result<Local, ExecutionError> {
+        self.trainer.read().await
     }
 
     /// The local weights. Waits for the device.
@@ -83,10 +106,9 @@ impl Replica {
         self.trainer.step(batch.tokens, batch.targets)
     }
 
-    /// The update of a round: base − local and the rest, as the run's coding leaves it. `None` if the
-    /// weights are no numbers; then nothing has changed. Waits for the device.
-    pub async fn cut(&mut self, spec: &RunSpec, round: u64) -> Result<Option<Update>, ExecutionError> {
-        let local = self.trainer.weights().await?;
+    /// The update of a round: base − local and the rest, as the run's coding leaves it, from the local weights
+    /// as they are now ([`Self::weights`]). `None` if they are no numbers; then nothing has changed.
+    pub fn cut(&mut self, spec: &RunSpec, round: u64, local: Vec<f32>) -> Option<Update> {
         let mut due: Vec<f32> = self.base.iter().zip(&local).map(|(base, local)| base - local).collect();
         let format = match &self.rest {
             Some(rest) => {
@@ -96,7 +118,7 @@ impl Replica {
             None => spec.first,
         };
         if due.iter().any(|value| !value.is_finite()) {
-            return Ok(None);
+            return None;
         }
         let update = compress(&due, format);
         update.take_from(&mut due);
@@ -105,7 +127,7 @@ impl Replica {
             due = Vec::new();
         }
         (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left: due }), false);
-        Ok(Some(update))
+        Some(update)
     }
 
     /// Adds a round's step to the base, if it leads to `next`; otherwise says where it leads and

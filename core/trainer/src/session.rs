@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use bytes::Bytes;
+use tributary_protocol::check::TraceRef;
 use tributary_protocol::fold::{self, state_hash};
 use tributary_protocol::job::{DeviceChoice, DeviceInfo, Progress, Report};
 use tributary_protocol::spec::RunSpec;
@@ -10,7 +11,9 @@ use tributary_protocol::{BlobRef, Hash, Id, update};
 use crate::data::Feed;
 use crate::device::Opened;
 use crate::meter::{Rate, Sanity, Tally};
+use crate::record::{Now, Recorder};
 use crate::replica::Replica;
+use crate::state::State;
 use crate::worker::Host;
 
 /// Milliseconds of work that may be under way on a GPU. A Stop answers within 200 ms: this, one
@@ -27,6 +30,8 @@ pub(crate) struct Session {
     opened: Opened,
     feed: Feed,
     replica: Option<Replica>,
+    /// There is one as soon as there is a replica.
+    recorder: Option<Recorder>,
     /// What an earlier session of this identity had left out of its updates; taken up with the first base.
     recalled: Option<Vec<f32>>,
     round: u64,
@@ -58,7 +63,7 @@ pub(crate) enum Settled {
 
 /// What became of a cut.
 pub(crate) enum Cut {
-    Made { base: Hash, update: Bytes, tokens: u64, losses: (f32, f32) },
+    Made { base: Hash, update: Bytes, tokens: u64, losses: (f32, f32), trace: TraceRef },
     Withheld(String),
     Lost(String),
 }
@@ -81,6 +86,7 @@ impl Session {
             opened,
             feed,
             replica: None,
+            recorder: None,
             recalled: None,
             round: 0,
             training: false,
@@ -129,6 +135,11 @@ impl Session {
 
     pub(crate) fn train(&mut self, round: u64, seed: Hash) {
         self.round = round;
+        if self.feed.place().is_none_or(|place| place.seed != seed)
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.seed(seed);
+        }
         self.feed.enter(seed);
         self.training = true;
         self.starved = false;
@@ -149,7 +160,7 @@ impl Session {
     }
 
     /// Adopts a snapshot. Says what is wrong with one that isn't of this run.
-    pub(crate) fn rebase(&mut self, round: u64, hash: Hash, weights: &[u8]) -> Result<Report, String> {
+    pub(crate) fn rebase(&mut self, ms: u64, round: u64, hash: Hash, weights: &[u8]) -> Result<Report, String> {
         let values = fold::f32_from_le(weights);
         if state_hash(&values) != hash || values.len() as u64 != self.spec.model.params() {
             return Err(format!(
@@ -162,9 +173,15 @@ impl Session {
                 if let Some(rest) = self.recalled.take() {
                     replica.owe(rest);
                 }
+                self.recorder = Some(Recorder::new(&self.spec, ms, round, self.feed.place(), replica.rest()));
                 self.replica = Some(replica);
             }
-            Some(replica) => replica.rebase(round, values, hash),
+            Some(replica) => {
+                replica.rebase(round, values, hash);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.based(round, replica.sent());
+                }
+            }
         }
         Ok(Report::Based { round, hash })
     }
@@ -175,7 +192,12 @@ impl Session {
         let Some(replica) = &mut self.replica else { return refused };
         let Ok(step) = update::decode(&[self.spec.step], step, self.spec.model.params()) else { return refused };
         match replica.fold(round, &step, next) {
-            Ok(()) => Report::Based { round: round + 1, hash: next },
+            Ok(()) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.based(round + 1, replica.sent());
+                }
+                Report::Based { round: round + 1, hash: next }
+            }
             Err(got) => Report::Mismatch { round, got: Some(got) },
         }
     }
@@ -191,6 +213,9 @@ impl Session {
             self.pending_since_ms = now_ms;
         }
         self.pending.push(replica.step(batch));
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step();
+        }
         self.pending.len() as u64 >= self.pace
     }
 
@@ -223,9 +248,12 @@ impl Session {
                 } else {
                     "the loss was no longer a number".to_owned()
                 };
-                return Settled::Undone(self.undo(why));
+                return Settled::Undone(self.undo(now, why));
             }
             self.tally.add(loss);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.losses(&losses);
         }
         let loss = losses.iter().sum::<f32>() / losses.len() as f32;
         Settled::Fine(Progress {
@@ -237,44 +265,68 @@ impl Session {
         })
     }
 
+    /// Ends a segment of the trace if it is time. Nothing may be under way. An error says that the device is gone.
+    pub(crate) async fn mark(&mut self, ms: u64) -> Result<(), String> {
+        let (Some(replica), Some(recorder)) = (&self.replica, &mut self.recorder) else { return Ok(()) };
+        if self.pending.is_empty() && recorder.is_due(ms) {
+            let local = replica.read().await.map_err(|error| error.to_string())?;
+            recorder.mark(Now::of(ms, &self.feed, &local), State::code(replica.base(), &local));
+        }
+        Ok(())
+    }
+
     /// Makes the update of a round out of everything since the last one. Nothing may be under way.
-    pub(crate) async fn cut(&mut self, round: u64) -> Cut {
-        let (tally, spoiled) = (std::mem::take(&mut self.tally), self.spoiled.take());
-        if let Some(why) = spoiled {
+    pub(crate) async fn cut(&mut self, ms: u64, round: u64) -> Cut {
+        if let Some(why) = self.spoiled.take() {
+            // What was trained since it was undone counts in the next.
             return Cut::Withheld(why);
         }
-        let Some(replica) = self.replica.as_mut().filter(|_| tally.steps > 0) else {
+        let (Some(replica), Some(recorder), true) = (&mut self.replica, &mut self.recorder, self.tally.steps > 0)
+        else {
             return Cut::Withheld("no training step was finished in this round".to_owned());
         };
+        let local = match replica.read().await {
+            Ok(local) => local,
+            Err(error) => return Cut::Lost(error.to_string()),
+        };
+        let (now, state) = (Now::of(ms, &self.feed, &local), State::code(replica.base(), &local));
+        let (base, tally) = (replica.hash(), std::mem::take(&mut self.tally));
+        let Some(update) = replica.cut(&self.spec, round, local.weights) else {
+            self.undo(ms, "the weights were no longer numbers".to_owned());
+            self.spoiled = None;
+            let why = "training went wrong in this round (weights that are no numbers) and was undone";
+            return Cut::Withheld(why.to_owned());
+        };
+        self.losses_in_a_row = 0;
+        let trace = recorder.cut(round, now, state, replica.rest());
         let tokens = tally.steps * replica.tokens_a_step();
-        let base = replica.hash();
-        match replica.cut(&self.spec, round).await {
-            Err(error) => Cut::Lost(error.to_string()),
-            Ok(Some(update)) => {
-                self.losses_in_a_row = 0;
-                Cut::Made { base, update: update::encode(&update), tokens, losses: tally.ends() }
-            }
-            Ok(None) => {
-                self.undo("the weights were no longer numbers".to_owned());
-                self.spoiled = None;
-                Cut::Withheld(
-                    "training went wrong in this round (weights that are no numbers) and was undone".to_owned(),
-                )
-            }
-        }
+        Cut::Made { base, update: update::encode(&update), tokens, losses: tally.ends(), trace }
+    }
+
+    /// What there is to show of a segment of a cut.
+    pub(crate) fn dossier(&self, round: u64, segment: u8) -> Option<Bytes> {
+        self.recorder.as_ref()?.dossier(round, segment)
     }
 
     /// Goes back to the anchor, withholds this round's update and says so.
-    fn undo(&mut self, why: String) -> String {
+    fn undo(&mut self, ms: u64, why: String) -> String {
         if let Some(replica) = &mut self.replica {
             replica.undo();
         }
+        self.restart(ms);
         self.tally = Tally::default();
         self.sanity = Sanity::new(self.spec.model.vocab);
         self.spoiled = Some(format!("training went wrong in this round ({why}) and was undone"));
         format!(
             "Training went wrong ({why}). The work since the last update is undone and nothing is sent this round; training goes on."
         )
+    }
+
+    /// The trace begins anew, at the anchor.
+    fn restart(&mut self, ms: u64) {
+        if let (Some(replica), Some(recorder)) = (&self.replica, &mut self.recorder) {
+            recorder.restart(ms, self.feed.place(), replica.base(), replica.anchor());
+        }
     }
 
     /// Notes that the device is gone: which one to open, and how often in a row.
@@ -284,12 +336,13 @@ impl Session {
     }
 
     /// Goes on from the anchor on a device that was opened anew.
-    pub(crate) fn resume(&mut self, opened: Opened) {
+    pub(crate) fn resume(&mut self, ms: u64, opened: Opened) {
         self.opened = opened;
         self.pending.clear();
         (self.pace, self.tally, self.rate) = (1, Tally::default(), Rate::default());
         if let Some(replica) = &mut self.replica {
             replica.resume(&self.spec, self.opened.device.clone());
         }
+        self.restart(ms);
     }
 }

@@ -7,9 +7,18 @@ use burn::tensor::{Device, ExecutionError, Int, Tensor, TensorData};
 use tributary_protocol::spec::RunSpec;
 
 use crate::model::{Model, cross_entropy, one_hot};
-use crate::optim::Optim;
+use crate::optim::{Averages, Optim};
 use crate::parallel;
-use crate::params::{Block, Params, blocks};
+use crate::params::{Block, Params, blocks, download};
+
+/// Everything about a model in training that its next step depends on, in flat form.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Local {
+    /// The local weights.
+    pub(crate) weights: Vec<f32>,
+    /// `None` before the first step.
+    pub(crate) averages: Option<Averages>,
+}
 
 /// A model with its weights and its optimiser on a device.
 pub struct Trainer {
@@ -40,6 +49,30 @@ impl Trainer {
             device,
             blocks,
         }
+    }
+
+    /// Takes up weights and moments of another trainer.
+    pub(crate) fn restore(spec: &RunSpec, local: &Local, device: Device) -> Self {
+        let mut trainer = Self::new(spec, &local.weights, device);
+        if let Some(averages) = &local.averages {
+            trainer.optim = Optim::restore(spec.inner.clone(), &trainer.blocks, averages, &trainer.device);
+        }
+        trainer
+    }
+
+    /// Weights and moments, read in one go. Waits for the device.
+    pub(crate) async fn read(&self) -> Result<Local, ExecutionError> {
+        let [first, second] = self.optim.moments();
+        let weights = self.params.0.iter().cloned().map(Some).collect();
+        let mut lists = download(&self.blocks, vec![weights, first, second]).await?.into_iter();
+        let mut next = || lists.next().unwrap_or_default();
+        let (weights, first, second, steps) = (next(), next(), next(), self.optim.steps());
+        if steps == 0 {
+            return Ok(Local { weights, averages: None });
+        }
+        let mut averages = Averages { steps, first, second };
+        self.optim.fill(&self.blocks, &mut averages);
+        Ok(Local { weights, averages: Some(averages) })
     }
 
     /// One step on `batch` sequences of `seq` tokens (flat) and the tokens that follow each. Queues

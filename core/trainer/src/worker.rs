@@ -93,7 +93,8 @@ impl<H: Host> Worker<H> {
         match job {
             Job::Start { .. } => Ok(()),
             Job::Base { round, hash, weights } => {
-                let report = match attempt(|| session.rebase(round, hash, &weights)) {
+                let now = self.host.now_ms();
+                let report = match attempt(|| session.rebase(now, round, hash, &weights)) {
                     Ok(Ok(report)) => report,
                     Ok(Err(what)) => {
                         self.trouble(what, false).await?;
@@ -115,7 +116,10 @@ impl<H: Host> Worker<H> {
                 Err(what) => self.trouble(format!("A piece of training data was put aside: {what}."), false).await,
             },
             Job::Cut { round } => self.cut(round).await,
-            Job::Disclose { round, segment } => self.report(Report::Dossier { round, segment, dossier: None }).await,
+            Job::Disclose { round, segment } => {
+                let dossier = session.dossier(round, segment);
+                self.report(Report::Dossier { round, segment, dossier }).await
+            }
             Job::Fold { round, step, next } => {
                 let report = match attempt(|| session.fold(round, &step, next)) {
                     Ok(report) => report,
@@ -185,7 +189,10 @@ impl<H: Host> Worker<H> {
         let settled = settled.unwrap_or_else(|panic| Settled::Lost(words(panic)));
         match settled {
             Settled::Nothing => Ok(()),
-            Settled::Fine(progress) => self.progress(progress),
+            Settled::Fine(progress) => {
+                self.progress(progress)?;
+                self.mark().await
+            }
             Settled::Undone(what) => self.trouble(what, false).await,
             Settled::Lost(why) => self.lost(why).await,
         }
@@ -204,14 +211,23 @@ impl<H: Host> Worker<H> {
         }
     }
 
+    /// Ends a segment of the trace if it is time.
+    async fn mark(&mut self) -> Result<(), Gone> {
+        let now = self.host.now_ms();
+        let Some(session) = &mut self.session else { return Ok(()) };
+        match AssertUnwindSafe(session.mark(now)).catch_unwind().await.unwrap_or_else(|panic| Err(words(panic))) {
+            Ok(()) => Ok(()),
+            Err(why) => self.lost(why).await,
+        }
+    }
+
     async fn cut(&mut self, round: u64) -> Result<(), Gone> {
         self.settle().await?;
+        let now = self.host.now_ms();
         let Some(session) = &mut self.session else { return Ok(()) };
-        let cut = AssertUnwindSafe(session.cut(round)).catch_unwind().await;
+        let cut = AssertUnwindSafe(session.cut(now, round)).catch_unwind().await;
         let report = match cut.unwrap_or_else(|panic| Cut::Lost(words(panic))) {
-            Cut::Made { base, update, tokens, losses: (loss_first, loss_last) } => {
-                let trace =
-                    tributary_protocol::check::TraceRef { hash: tributary_protocol::Hash::default(), segments: 1 };
+            Cut::Made { base, update, tokens, losses: (loss_first, loss_last), trace } => {
                 Report::Update { round, base, update, tokens, loss_first, loss_last, trace }
             }
             Cut::Withheld(why) => Report::Withheld { round, why },
@@ -247,8 +263,9 @@ impl<H: Host> Worker<H> {
                 Err("The device failed again and again. Try another device, or restart the program.".to_owned())
             }
         };
+        let now = self.host.now_ms();
         let Some(session) = &mut self.session else { return Ok(()) };
-        let resumed = opened.and_then(|opened| match attempt(|| session.resume(opened)) {
+        let resumed = opened.and_then(|opened| match attempt(|| session.resume(now, opened)) {
             Ok(()) => Ok(session.info().clone()),
             Err(why) => Err(format!("The device opened again but does not work ({why}). Restart the program.")),
         });

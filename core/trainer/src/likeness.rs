@@ -1,0 +1,106 @@
+//! How alike a claimed segment and its replay are, and what passes as the same work.
+
+use tributary_protocol::fold;
+
+use crate::trace::Origin;
+
+/// What passes as the same work.
+struct Bounds {
+    /// The least cosine.
+    cosine: f64,
+    /// The ratio is at most this, and at least one over this.
+    ratio: f64,
+}
+
+/// For the way of a segment.
+const WAY: Bounds = Bounds { cosine: 0.9, ratio: 1.25 };
+
+/// For each of the moments at its end, and for what an update left out.
+const MOMENTS: Bounds = Bounds { cosine: 0.8, ratio: 1.5 };
+
+/// For an update.
+const UPDATE: Bounds = Bounds { cosine: 0.8, ratio: 1.5 };
+
+/// Two vectors side by side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    /// The norm of the claimed one over that of the recomputed one.
+    pub ratio: f64,
+    /// The cosine of the angle between them.
+    pub cosine: f64,
+}
+
+/// A claimed segment beside its replay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likeness {
+    /// The way from its start to its end.
+    pub way: Match,
+    /// The first moments at its end, and the roots of the second ones.
+    pub moments: [Match; 2],
+    /// The claimed mean loss less the replay's, in nats a token.
+    pub loss: f32,
+    /// Of the last segment: the update, and what it left out.
+    pub sent: Option<[Match; 2]>,
+    /// Tokens that the replay trained.
+    pub tokens: u64,
+    /// Where the trace begins.
+    pub origin: Origin,
+}
+
+impl Match {
+    /// Of two that are the same.
+    pub(crate) const EQUAL: Self = Self { ratio: 1.0, cosine: 1.0 };
+
+    /// Of a claimed and a recomputed vector of one length. Two that are zero are equal.
+    pub fn of(claimed: &[f32], found: &[f32]) -> Self {
+        let [a, b] = [fold::norm(claimed), fold::norm(found)];
+        if a == 0.0 && b == 0.0 {
+            return Self::EQUAL;
+        }
+        let dot: f64 = claimed.iter().zip(found).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        // Where only one is zero there is no angle, and no ratio within any bounds.
+        let cosine = if a == 0.0 || b == 0.0 { 0.0 } else { dot / (a * b) };
+        Self { ratio: if b == 0.0 { f64::MAX } else { a / b }, cosine }
+    }
+
+    /// Of an update and the `best` one of its form, by how much each says of what is `due`. Which of many nearly
+    /// equal values are sent hangs by a hair, so the two need not be alike themselves.
+    pub(crate) fn of_update(update: &[f32], best: &[f32], due: &[f32]) -> Self {
+        let said = Self::of(best, due).cosine;
+        let cosine = if said > 0.0 { Self::of(update, due).cosine / said } else { 1.0 };
+        Self { ratio: Self::of(update, best).ratio, cosine }
+    }
+
+    fn is_within(&self, bounds: &Bounds) -> bool {
+        // Written so that NaN is not.
+        self.cosine >= bounds.cosine && self.ratio <= bounds.ratio && self.ratio * bounds.ratio >= 1.0
+    }
+}
+
+impl Likeness {
+    /// Whether it is the same work.
+    pub fn is_same(&self) -> bool {
+        let sent = self.sent.is_none_or(|[update, rest]| update.is_within(&UPDATE) && rest.is_within(&MOMENTS));
+        self.way.is_within(&WAY) && self.moments.iter().all(|moments| moments.is_within(&MOMENTS)) && sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_told_apart_by_length_and_direction() {
+        let check = |a: &[f32], b: &[f32], ratio: f64, cosine: f64| {
+            let found = Match::of(a, b);
+            assert!((found.ratio - ratio).abs() < 1e-9 && (found.cosine - cosine).abs() < 1e-9, "{found:?}");
+        };
+        check(&[3.0, 4.0], &[3.0, 4.0], 1.0, 1.0);
+        check(&[6.0, 8.0], &[3.0, 4.0], 2.0, 1.0);
+        check(&[4.0, -3.0], &[3.0, 4.0], 1.0, 0.0);
+        check(&[0.0, 0.0], &[0.0, 0.0], 1.0, 1.0);
+        check(&[0.0, 0.0], &[3.0, 4.0], 0.0, 0.0);
+        check(&[3.0, 4.0], &[0.0, 0.0], f64::MAX, 0.0);
+        assert!(!Match::of(&[f32::NAN], &[1.0]).is_within(&WAY));
+    }
+}
