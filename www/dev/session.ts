@@ -1,5 +1,5 @@
 // A session that makes its snapshots up. `?fake=` names the moment to show: training (the default),
-// loading, away, failed, folding, cpu, histories. Nothing of this gets into the build.
+// loading, away, failed, folding, cpu, joined, histories. Nothing of this gets into the build.
 
 import type { Session } from '../src/session.ts';
 import { say } from '../src/strings.ts';
@@ -80,21 +80,15 @@ export { FakeSession as Session };
 
 function earnings(): EarningsView {
   const receipts = Array.from({ length: 24 }, (_, i): ReceiptRow => {
-    const row = { round: ROUNDS - 2 - i, amount: 480_000 + 731 * i, work: 598_112 + 4096 * i };
-    return { ...row, checked: i > 0, why: undefined };
+    const work = 598_112 + 4096 * i;
+    return { round: ROUNDS - 2 - i, amount: 480_000 + 731 * i, work, all: 4_812_331 };
   });
-  const good = { provisional: 1_440_213, verified: 3_892_771, final: 12_905_880, forfeited: 0, receipts };
-  if (moment !== 'histories')
-    return { ...good, proofs: { kind: 'good', round: ROUNDS - 3, size: 1_204_113 } };
-  const why = 'the log shown to another contributor differs from the one shown to this tab at round 37';
-  receipts[3] = {
-    round: ROUNDS - 5,
-    amount: 0,
-    work: 0,
-    checked: false,
-    why: 'it does not stand in the log',
-  };
-  return { ...good, forfeited: 480_000, proofs: { kind: 'bad', why } };
+  const held = { provisional: 1_440_213, verified: 3_892_771, final: 12_905_880, forfeited: 0, receipts };
+  if (moment === 'joined') return { ...held, receipts: [], proof: { kind: 'none' } };
+  if (moment !== 'histories') return { ...held, proof: { kind: 'good', round: ROUNDS - 2, size: 1_204_113 } };
+  const why =
+    'The coordinator signed two different ledgers for round 37: one for you and one for 12D3KooWAfkFN3bzbEyqhv1uXxvRXoPyM9nQ4rPqTtC6wZr8Lp2d.';
+  return { ...held, forfeited: 480_000, proof: { kind: 'bad', why } };
 }
 
 function snapshot(since: number): Snapshot & { earnings: EarningsView } {

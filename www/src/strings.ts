@@ -45,7 +45,7 @@ export const page = {
   earnings: 'Earnings',
   earningsUnit: 'credits, for work that was checked',
   receiptsTitle: 'Receipts',
-  receiptsEmpty: 'Every settled round that you took part in gives a receipt, which is listed here.',
+  receiptsEmpty: 'Every settled round that paid you is listed here once this tab has checked its receipt.',
   work: 'Work',
   receipt: 'Receipt',
   lossTitle: 'Loss',
@@ -147,14 +147,14 @@ export const say = {
     final: { name: 'Final', means: 'The holding time is over: nothing can take it back.' },
     forfeited: { name: 'Forfeited', means: 'Taken back, because a check proved work that was not done.' },
   },
-  proofNone: 'Nothing to prove yet: the first receipt comes with the first round that is settled.',
+  proofNone:
+    'No receipt yet: the first comes when a round that you took part in is settled. Until then the number is what the coordinator announced.',
   proofGood: (round: string, size: string) =>
-    `Proved by this tab itself: the coordinator’s signature, that your receipts stand in its log of ${size} entries as of round ${round}, that nothing in it was changed since you last looked, and your amounts.`,
+    `Proved by this tab itself, as of round ${round}: the coordinator’s signature, that your pay stands in its log of ${size} entries, that nothing in the log was changed since this tab first saw it, and that every amount is what the rule gives.`,
   proofBad: (why: string) =>
-    `Do not rely on these earnings. The coordinator’s books do not add up: ${why}. Stop, save a backup, and ask whoever runs this site.`,
-  receiptChecked: 'Proved',
-  receiptBad: (why: string) => `Not proved: ${why}`,
-  receiptOpen: 'Not yet',
+    `Do not rely on these earnings. ${why} Save a backup, stop, and ask whoever runs this site.`,
+  receiptProved: 'Proved',
+  ofAll: (percent: string) => `${percent} of all`,
   bitsPerByte: (n: string) => `${n} bits per byte`,
   none: '–',
 

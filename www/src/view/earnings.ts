@@ -1,33 +1,33 @@
-// What this contributor earned: one number, what it is made of, and what of it this tab has proved.
+// What this contributor earned: one number, what it is made of, and what of it this tab has proved itself.
 
 import { byId, make, setList, setNote, setText } from '../dom.ts';
-import { count } from '../format.ts';
+import { count, percent } from '../format.ts';
 import { say } from '../strings.ts';
 import type { Snapshot } from '../wasm/net/tributary_web_net.js';
 
-/** Credits by how far they are settled, and the proofs of them. */
+/** Credits by how far they are settled, and what shows that. */
 export interface EarningsView {
   provisional: number;
   verified: number;
   final: number;
   forfeited: number;
-  proofs: ProofView;
+  proof: ProofView;
+  /** Pay whose proof this tab has checked, newest first. */
   receipts: ReceiptRow[];
 }
 
-/** What this tab could prove of the coordinator's log. */
+/** What this tab found out about the coordinator's log by itself. */
 export type ProofView =
   | { kind: 'none' }
   | { kind: 'good'; round: number; size: number }
   | { kind: 'bad'; why: string };
 
-/** One round's receipt. */
+/** What one round paid, for this work of everybody's. */
 export interface ReceiptRow {
   round: number;
   amount: number;
   work: number;
-  checked: boolean;
-  why: string | undefined;
+  all: number;
 }
 
 const STATES = ['provisional', 'verified', 'final', 'forfeited'] as const;
@@ -41,10 +41,11 @@ const receipts = byId('receipts');
 const receiptsEmpty = byId('receipts-empty');
 const receiptsBody = byId('receipts-body');
 
-/** The one number: everything that was credited and not taken back. */
+/** The one number: everything that was credited and not taken back. Before the first receipt it is what the
+ * coordinator announced. */
 export function earned(snapshot: Snapshot | undefined): number {
   const earnings = of(snapshot);
-  if (!earnings) return snapshot?.credits ?? 0;
+  if (!earnings || earnings.proof.kind === 'none') return snapshot?.credits ?? 0;
   return earnings.provisional + earnings.verified + earnings.final;
 }
 
@@ -55,7 +56,7 @@ const of = (snapshot: Snapshot | undefined): EarningsView | undefined =>
 export function drawEarnings(snapshot: Snapshot | undefined): void {
   const earnings = of(snapshot);
   const rows = earnings?.receipts ?? [];
-  const proofs: ProofView = earnings?.proofs ?? { kind: 'none' };
+  const found: ProofView = earnings?.proof ?? { kind: 'none' };
   setText(total, count(earned(snapshot)));
   // Nothing was ever taken back from most people, and the word alone would worry them.
   const shown = STATES.filter((state) => state !== 'forfeited' || (earnings?.forfeited ?? 0) > 0);
@@ -66,20 +67,20 @@ export function drawEarnings(snapshot: Snapshot | undefined): void {
     newState,
     (row, state) => drawState(row, state, earnings),
   );
-  card.dataset.proof = proofs.kind;
-  setNote(warning, proofs.kind === 'bad' ? say.proofBad(proofs.why) : undefined);
-  setText(proof, proofWords(proofs));
+  card.dataset.proof = found.kind;
+  setNote(warning, found.kind === 'bad' ? say.proofBad(found.why) : undefined);
+  setText(proof, proofWords(found));
   receipts.hidden = rows.length === 0;
   receiptsEmpty.hidden = rows.length > 0;
   setList(receiptsBody, rows, (row) => String(row.round), newReceipt, drawReceipt);
 }
 
-function proofWords(proofs: ProofView): string {
-  switch (proofs.kind) {
+function proofWords(found: ProofView): string {
+  switch (found.kind) {
     case 'none':
       return say.proofNone;
     case 'good':
-      return say.proofGood(count(proofs.round), count(proofs.size));
+      return say.proofGood(count(found.round), count(found.size));
     case 'bad':
       return '';
   }
@@ -105,15 +106,16 @@ function drawState(
 function newReceipt(): HTMLElement {
   const head = make('th', 'number');
   head.scope = 'row';
-  return make('tr', '', head, make('td', 'number'), make('td', 'number'), make('td', 'receipt'));
+  const work = make('td', 'number', make('span'), make('span', 'share'));
+  return make('tr', '', head, work, make('td', 'number'), make('td', 'proved', say.receiptProved));
 }
 
 function drawReceipt(element: HTMLElement, row: ReceiptRow): void {
-  const [round, work, amount, receipt] = element.children as unknown as HTMLElement[];
-  if (!round || !work || !amount || !receipt) return;
+  const [round, work, amount] = element.children as unknown as HTMLElement[];
+  const [own, share] = (work?.children ?? []) as unknown as HTMLElement[];
+  if (!round || !own || !share || !amount) return;
   setText(round, count(row.round));
-  setText(work, count(row.work));
+  setText(own, count(row.work));
+  setText(share, say.ofAll(percent(row.all > 0 ? row.work / row.all : 0)));
   setText(amount, count(row.amount));
-  receipt.dataset.checked = row.checked ? 'yes' : row.why ? 'no' : 'not yet';
-  setText(receipt, row.checked ? say.receiptChecked : row.why ? say.receiptBad(row.why) : say.receiptOpen);
 }
