@@ -59,8 +59,9 @@ fn another_identity_is_replaced_only_when_told_and_is_kept() {
     assert_eq!(imported["me"], me);
     let kept = imported["kept"].as_str().unwrap();
     assert!(kept.contains(&other), "{kept}");
-    assert_eq!(fs::read(kept).unwrap(), [2; 32]);
     assert_eq!(fs::read(format!("{two}/identity.key")).unwrap(), [1; 32]);
+    let back = last_json(&output(&["identity", "import", kept, "--state", &two, "--replace"]));
+    assert_eq!(back["me"], other);
 
     // A damaged one stands in the way like any other, and the words say how to get past it.
     fs::write(format!("{two}/identity.key"), b"short").unwrap();

@@ -148,7 +148,7 @@ const backup = (page, state) => page.locator(`#identity[data-backup="${state}"]`
 /** Presses a button that saves a backup, and gives the file's text. */
 async function save(page, button) {
   const [download] = await Promise.all([page.waitForEvent('download', { timeout: 15_000 }), button.click()]);
-  expect(/^tributary-identity-\w{8}\.txt$/.test(download.suggestedFilename()), download.suggestedFilename());
+  expect(/^tributary-backup-\w{8}\.txt$/.test(download.suggestedFilename()), download.suggestedFilename());
   return readFile(await download.path(), 'utf8');
 }
 

@@ -95,7 +95,7 @@ async function saveBackup(secret: Uint8Array | undefined): Promise<void> {
   if (!secret) return;
   try {
     const net = await loadNet();
-    const fileName = `tributary-identity-${net.peerId(secret).slice(-SHORT)}.txt`;
+    const fileName = `tributary-backup-${net.peerId(secret).slice(-SHORT)}.txt`;
     const link = make('a');
     link.href = URL.createObjectURL(new Blob([net.backupSheet(secret)], { type: 'text/plain' }));
     link.download = fileName;

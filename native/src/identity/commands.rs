@@ -97,10 +97,18 @@ fn import(state: &Path, file: &Path, replace: bool, output: Output) -> anyhow::R
     Ok(())
 }
 
-/// Puts the secret that is about to be replaced into a file of its own name.
+/// Keeps the secret that is about to be replaced: as a backup, so that it can be imported again, or as it is
+/// if it is none.
 fn keep(state: &Path, old: &[u8]) -> anyhow::Result<PathBuf> {
-    let path = state.join(format!("identity-{}.key", name(old).replace(' ', "-")));
-    files::write_private(&path, old).map_err(|e| files::trouble("keep the old identity as", &path, &e))?;
+    let (name, bytes) = match <[u8; 32]>::try_from(old) {
+        Ok(secret) => {
+            let old = Identity::from_secret(secret);
+            (format!("identity-{}.txt", old.id()), backup::sheet(&old).into_bytes())
+        }
+        Err(_) => ("identity-damaged.key".to_owned(), old.to_vec()),
+    };
+    let path = state.join(name);
+    files::write_private(&path, &bytes).map_err(|e| files::trouble("keep the old identity as", &path, &e))?;
     Ok(path)
 }
 
