@@ -23,6 +23,7 @@ Examples:
   tributary serve --data data --state state
   tributary train http://127.0.0.1:8080
   tributary model export --state state --out model
+  tributary identity export --out tributary-identity.txt
 
 Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
 TRIBUTARY_LOG=debug writes a log to stderr.";
@@ -46,6 +47,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ModelCommand,
     },
+    /// Back up who this contributor is, and with it what it earned; take it to another machine
+    Identity(IdentityArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +134,36 @@ pub(crate) struct ExportArgs {
     /// Folder for model.safetensors, config.json and the tokenizer
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// Folder of the contributor's identity, as for `train` [default: the user's data folder]
+    #[arg(long, global = true, value_name = "DIR", env = "TRIBUTARY_TRAIN_STATE", hide_env_values = true)]
+    pub(crate) state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: IdentityCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Say who this machine is
+    Show,
+    /// Write a backup, which is not encrypted: whoever has it has the identity and what it earned
+    Export {
+        /// File to write, which only you may read; without it the backup is printed
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Be who a backup says, from the program or from the page
+    Import {
+        /// The backup's file; - reads it from the standard input
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+        /// Where there is another identity, take its place; it is kept beside the new one
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 /// A device by name.

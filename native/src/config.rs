@@ -160,12 +160,8 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
 
 /// The settings of `train`.
 pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Train> {
-    let (file, base) = load(config)?;
-    let file = file.train;
-    let state = match args.state.or(file.state.map(|state| base.join(state))) {
-        Some(state) => state,
-        None => identity::default_state()?,
-    };
+    let state = train_state(args.state, config)?;
+    let file = load(config)?.0.train;
     let limit = file.upload_limit.map(|text| cli::rate(&text).map_err(|why| anyhow::anyhow!("upload_limit {why}")));
     Ok(Train {
         coordinator: args.coordinator.or(file.coordinator).context(
@@ -176,6 +172,15 @@ pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Tr
         rounds: args.rounds.or(file.rounds),
         upload_limit: args.upload_limit.or(limit.transpose()?),
     })
+}
+
+/// The folder of a contributor's identity.
+pub(crate) fn train_state(flag: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let (file, base) = load(config)?;
+    match flag.or(file.train.state.map(|state| base.join(state))) {
+        Some(state) => Ok(state),
+        None => identity::default_state(),
+    }
 }
 
 /// The settings file and the folder that its paths are relative to.

@@ -1,5 +1,7 @@
 //! Who this machine is: an Ed25519 secret in a file that only its owner reads.
 
+pub(crate) mod commands;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,27 +20,40 @@ const CERTIFICATE: &str = "webrtc.pem";
 
 /// The identity of a state folder; the first call makes folder and identity.
 pub(crate) fn load_or_create(state: &Path) -> anyhow::Result<Identity> {
-    fs::create_dir_all(state).map_err(|e| files::trouble("use the state folder", state, &e))?;
+    if let Some(identity) = load(state)? {
+        return Ok(identity);
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("the system gives no random numbers for an identity")?;
+    let identity = Identity::from_secret(secret);
+    store(state, &identity)?;
+    Ok(identity)
+}
+
+/// The identity of a state folder, if there is one.
+fn load(state: &Path) -> anyhow::Result<Option<Identity>> {
     let path = state.join(FILE);
     match fs::read(&path) {
         Ok(bytes) => {
             let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice()) else {
                 bail!(
-                    "{} is not an identity (it has {} bytes, not 32); put back the copy you kept, or delete it to begin anew under another name, without this one's credits",
+                    "{} is not an identity (it has {} bytes, not 32); import the backup you kept (tributary identity import FILE --replace), or delete it to begin anew under another name, without this one's credits",
                     path.display(),
                     bytes.len()
                 );
             };
-            Ok(Identity::from_secret(secret))
+            Ok(Some(Identity::from_secret(secret)))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret).context("the system gives no random numbers for an identity")?;
-            files::write_private(&path, &secret).map_err(|e| files::trouble("write", &path, &e))?;
-            Ok(Identity::from_secret(secret))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(files::trouble("read", &path, &error)),
     }
+}
+
+/// Makes a state folder this identity's.
+fn store(state: &Path, identity: &Identity) -> anyhow::Result<()> {
+    fs::create_dir_all(state).map_err(|e| files::trouble("use the state folder", state, &e))?;
+    let path = state.join(FILE);
+    files::write_private(&path, &identity.secret()).map_err(|e| files::trouble("write", &path, &e))
 }
 
 /// The certificate of a state folder's `/webrtc-direct` port, as PEM; the first call makes it. It proves

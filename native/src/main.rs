@@ -1,4 +1,4 @@
-//! The `tributary` program: a coordinator, a contributor, and what prepares and exports around them.
+//! The `tributary` program: a coordinator, a contributor, and what prepares, exports and backs up around them.
 //!
 //! Enters: flags, environment, `tributary.toml`, `run.toml`. Leaves: a running peer, or files, with
 //! lines for people on a terminal and JSON lines elsewhere. Refuses: with one sentence that says what
@@ -44,5 +44,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(config::train(args, cli.config.as_deref())?),
         Command::Data { command: DataCommand::Import(args) } => data::import(&args),
         Command::Model { command: ModelCommand::Export(args) } => model::export(&args),
+        Command::Identity(args) => {
+            identity::commands::run(&config::train_state(args.state, cli.config.as_deref())?, args.command)
+        }
     }
 }

@@ -1,8 +1,9 @@
 // A session that makes its snapshots up. `?fake=` names the moment to show: training (the default),
-// loading, away, failed, folding, cpu. Nothing of this gets into the build.
+// loading, away, failed, folding, cpu, joined, histories. Nothing of this gets into the build.
 
 import type { Session } from '../src/session.ts';
 import { say } from '../src/strings.ts';
+import type { EarningsView, ReceiptRow } from '../src/view/earnings.ts';
 import { emptyView, type View } from '../src/view/view.ts';
 import type { LossPoint, PeerRow, RoundRow, Snapshot } from '../src/wasm/net/tributary_web_net.js';
 
@@ -77,7 +78,20 @@ class FakeSession
 
 export { FakeSession as Session };
 
-function snapshot(since: number): Snapshot {
+function earnings(): EarningsView {
+  const receipts = Array.from({ length: 24 }, (_, i): ReceiptRow => {
+    const work = 598_112 + 4096 * i;
+    return { round: ROUNDS - 2 - i, amount: 480_000 + 731 * i, work, all: 4_812_331 };
+  });
+  const held = { provisional: 1_440_213, verified: 3_892_771, final: 12_905_880, forfeited: 0, receipts };
+  if (moment === 'joined') return { ...held, receipts: [], proof: { kind: 'none' } };
+  if (moment !== 'histories') return { ...held, proof: { kind: 'good', round: ROUNDS - 2, size: 1_204_113 } };
+  const why =
+    'The coordinator signed two different ledgers for round 37: one for you and one for 12D3KooWAfkFN3bzbEyqhv1uXxvRXoPyM9nQ4rPqTtC6wZr8Lp2d.';
+  return { ...held, forfeited: 480_000, proof: { kind: 'bad', why } };
+}
+
+function snapshot(since: number): Snapshot & { earnings: EarningsView } {
   const cpu = moment === 'cpu';
   return {
     me: ME,
@@ -108,7 +122,8 @@ function snapshot(since: number): Snapshot {
     tokens: 12_582_912 + Math.round(since * 21),
     tokens_per_s: 21_340.5,
     loss: 1.412,
-    credits: 18_240,
+    credits: 18_238_864,
+    earnings: earnings(),
     losses: Array.from({ length: ROUNDS }, (_, i): LossPoint => {
       const curve = 1.9 + 4.2 * Math.exp(-i / 9);
       return { round: i, heldout: curve, own: i === 3 ? undefined : curve - 0.12 + 0.09 * Math.sin(i * 2.3) };

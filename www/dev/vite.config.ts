@@ -4,14 +4,14 @@ import { fileURLToPath } from 'node:url';
 import { mergeConfig, type Plugin } from 'vite';
 import base from '../vite.config.ts';
 
-const session = fileURLToPath(new URL('session.ts', import.meta.url));
-
-/** Gives the page's script this folder's session. */
+/** Gives the page's scripts this folder's session and wasm module. */
 const madeUp: Plugin = {
   name: 'made-up-session',
   enforce: 'pre',
   resolveId: (source, importer) =>
-    source === './session.ts' && importer?.endsWith('src/main.ts') ? session : null,
+    /^\.\/(session|net)\.ts$/.test(source) && importer?.includes('/src/')
+      ? fileURLToPath(new URL(source, import.meta.url))
+      : null,
 };
 
 export default mergeConfig(base, { root: fileURLToPath(new URL('..', import.meta.url)), plugins: [madeUp] });

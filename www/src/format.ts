@@ -6,11 +6,15 @@ const locale = document.documentElement.lang || 'en';
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 3 });
 const three = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 });
+const share = new Intl.NumberFormat(locale, { style: 'percent', maximumSignificantDigits: 3 });
 const upToOne = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 const one = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** 1,234,567 */
 export const count = (n: number): string => whole.format(n);
+
+/** 12.3%, of a share from 0 to 1. */
+export const percent = (n: number): string => share.format(n);
 
 /** 1.23M; whole below ten thousand, where it still fits. */
 export const compact = (n: number): string => (n < 10_000 ? whole : short).format(n);

@@ -1,6 +1,8 @@
 // The page's script: wires consent and buttons to the session, and the session to the views.
 
 import './style.css';
+import './earnings.css';
+import { hasEarned, offerBackup, startBackup } from './backup.ts';
 import { remember, remembered } from './consent.ts';
 import { byId, setNote } from './dom.ts';
 import { onlyTab } from './lock.ts';
@@ -8,6 +10,7 @@ import { Session } from './session.ts';
 import { say } from './strings.ts';
 import { uploadChoice } from './upload.ts';
 import { drawLosses } from './view/chart.ts';
+import { drawEarnings } from './view/earnings.ts';
 import { drawFigures, drawLink } from './view/figures.ts';
 import { drawPeers, drawRounds } from './view/lists.ts';
 import { drawClock, drawStatus } from './view/status.ts';
@@ -36,9 +39,11 @@ function draw(): void {
   const { view } = session;
   drawStatus(view);
   drawFigures(view);
+  drawEarnings(view.snapshot);
   drawLosses(view.snapshot);
   drawPeers(view.snapshot);
   drawRounds(view.snapshot);
+  if (view.snapshot?.rounds.length) void hasEarned();
 }
 
 function deviceChoice(wish: string | null): DeviceChoice {
@@ -51,7 +56,8 @@ consent.addEventListener('change', () => {
   remember(consent.checked);
   setNote(consentNote, undefined);
   // Withdrawn: nothing computes from here on.
-  if (!consent.checked) session.dispose();
+  if (consent.checked) void offerBackup();
+  else session.dispose();
 });
 
 start.addEventListener('click', () => {
@@ -78,6 +84,7 @@ void onlyTab(() => setNote(waitNote, say.otherTab)).then(() => {
   consent.disabled = false;
   start.disabled = false;
   draw();
+  void startBackup(consent.checked, () => session.dispose());
   if (document.readyState === 'complete') void session.preload();
   else addEventListener('load', () => void session.preload());
 });

@@ -2,13 +2,13 @@
 // says everything else by its snapshots.
 
 import { identity } from './identity.ts';
+import { loadNet } from './net.ts';
 import { sleep } from './sleep.ts';
 import { say } from './strings.ts';
 import { startTrainer } from './trainer.ts';
 import { emptyView, isActive, type View } from './view/view.ts';
 import type { DeviceChoice, Peer, RunFile } from './wasm/net/tributary_web_net.js';
-import netUrl from './wasm/net/tributary_web_net_bg.wasm?url';
-import { compile, type Loading } from './wasm.ts';
+import type { Loading } from './wasm.ts';
 
 /** Shown to the others beside this contributor's name. */
 const AGENT = `tributary-tab/${__VERSION__}`;
@@ -21,7 +21,6 @@ export class Session {
   #peer: Peer | undefined;
   #worker: Worker | undefined;
   #abort = new AbortController();
-  #net: Promise<typeof Peer> | undefined;
 
   /** `uploadLimit`: bytes a second for others; nothing: no limit. */
   constructor(
@@ -32,7 +31,7 @@ export class Session {
 
   /** Fetches the small part before it is wanted. Trouble is told at Start, which tries again. */
   async preload(): Promise<void> {
-    await Promise.allSettled([this.#loadNet(), this.#loadRun()]);
+    await Promise.allSettled([loadNet(this.#showLoading), this.#loadRun()]);
     this.changed();
   }
 
@@ -90,8 +89,9 @@ export class Session {
   }
 
   async #join(signal: AbortSignal): Promise<void> {
-    const [net, run, me] = await Promise.all([this.#loadNet(), this.#loadRun(signal), identity()]);
-    if (!me.kept) this.view.note = say.identityTemporary;
+    const net = loadNet(this.#showLoading);
+    const [{ Peer }, run, me] = await Promise.all([net, this.#loadRun(signal), identity()]);
+    if (!me.durable) this.view.note = say.identityTemporary;
     signal.throwIfAborted();
     const worker = await startTrainer(signal, this.#showLoading).catch((error: unknown) => {
       throw signal.aborted || error instanceof WebAssembly.CompileError
@@ -100,7 +100,7 @@ export class Session {
     });
     if (signal.aborted) return worker.terminate();
     this.#worker = worker;
-    const peer = new net(
+    const peer = new Peer(
       { run, secret: me.secret, device: this.device, agent: AGENT, upload_limit: this.uploadLimit },
       worker,
       sleep,
@@ -122,22 +122,6 @@ export class Session {
     this.view.loading = loading;
     this.changed();
   };
-
-  #loadNet(): Promise<typeof Peer> {
-    this.#net ??= (async () => {
-      const module = import('./wasm/net/tributary_web_net.js');
-      const never = new AbortController().signal;
-      const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, this.#showLoading);
-      const net = await module;
-      await net.default({ module_or_path: compiled });
-      return net.Peer;
-    })();
-    return this.#net.catch((error: unknown) => {
-      this.#net = undefined;
-      if (error instanceof WebAssembly.CompileError) throw error;
-      throw new Trouble(say.loadFailed(say.partNet, reason(error)));
-    });
-  }
 
   /** Asked anew at every start: the coordinator may have moved to another run. */
   async #loadRun(signal?: AbortSignal): Promise<RunFile> {

@@ -22,6 +22,18 @@ export const page = {
   finish: 'Finish round, then stop',
   stop: 'Stop now',
   ready: 'Not training',
+  identity: 'Your identity',
+  identityHelp:
+    'What you earn belongs to a secret key that only this browser has. A backup is that key as a short text. It is not encrypted: whoever has it has your identity and what it earned, so keep it where only you read it.',
+  save: 'Save a backup',
+  restore: 'Restore from a backup',
+  earlier: 'Identities that were here before, with what they earned',
+  restoreHelp:
+    'Go on as somebody you were before: in another browser, on another machine, or in the program.',
+  restoreFile: 'The backup’s file',
+  restoreText: 'or its text',
+  restoreDo: 'Restore',
+  cancel: 'Cancel',
   device: 'Device',
   deviceNone: 'Chosen when you start',
   tokens: 'Tokens trained',
@@ -30,6 +42,12 @@ export const page = {
   ownLoss: 'Own loss now',
   link: 'Coordinator',
   linkOff: 'Not connected',
+  earnings: 'Earnings',
+  earningsUnit: 'credits, for work that was checked',
+  receiptsTitle: 'Receipts',
+  receiptsEmpty: 'Every settled round that paid you is listed here once this tab has checked its receipt.',
+  work: 'Work',
+  receipt: 'Receipt',
   lossTitle: 'Loss',
   lossHelp: 'Bits the model needs for each byte of text; lower is better.',
   lossEmpty: 'The curve begins once a round has been folded and measured.',
@@ -53,6 +71,21 @@ export const page = {
 export const say = {
   identityTemporary:
     'This browser keeps no storage for this page, so your contributor name is new each time you reload and credits stay with the old one. Allow site data for this page to keep one name.',
+  identityNone: 'Made when you agree to compute.',
+  backupMissing: 'Not backed up yet: if this browser loses its data, what you earn is lost with it.',
+  backupSaved: 'Backed up',
+  backupDone: (file: string) => `Saved as ${file}. Move it to a place that only you read.`,
+  saveEarlier: 'Save',
+  saveEarlierNamed: (name: string) => `Save a backup of ${name}`,
+  restoreDo: 'Restore',
+  restoreReplace: 'Replace it and restore',
+  restoreReplaces: (before: string, next: string) =>
+    `This browser is ${before} now and may have earned credits as that. They stay with ${before}, whose backup you can still save here afterwards; from now on this browser earns as ${next}.`,
+  restoreSame: 'That is the identity that this browser has already. Its backup is fine.',
+  restoreForNow:
+    'Restored for this visit only: this browser keeps no storage for this page. Allow site data for this page, then restore again.',
+  restoreTooMany:
+    'This browser keeps as many earlier identities as it can. Restore this one in another browser profile.',
   consentFirst: 'Please tick the box above first: nothing is computed without your agreement.',
   otherTab:
     'Tributary is open in another tab of this browser, which does the training. Close that one to go on here.',
@@ -102,6 +135,26 @@ export const say = {
   lossOwn: (own: string) => `Yours: ${own}.`,
   lossPoint: (round: string, heldout: string, own: string) =>
     `Round ${round}: held-out ${heldout}, yours ${own}`,
+  earnings: {
+    provisional: {
+      name: 'Provisional',
+      means: 'Its round is settled; checks of it may still be going on.',
+    },
+    verified: {
+      name: 'Verified',
+      means: 'Every check of its round has ended; it is held for some rounds more.',
+    },
+    final: { name: 'Final', means: 'The holding time is over: nothing can take it back.' },
+    forfeited: { name: 'Forfeited', means: 'Taken back, because a check proved work that was not done.' },
+  },
+  proofNone:
+    'No receipt yet: the first comes when a round that you took part in is settled. Until then the number is what the coordinator announced.',
+  proofGood: (round: string, size: string) =>
+    `Proved by this tab itself, as of round ${round}: the coordinator’s signature, that your pay stands in its log of ${size} entries, that nothing in the log was changed since this tab first saw it, and that every amount is what the rule gives.`,
+  proofBad: (why: string) =>
+    `Do not rely on these earnings. ${why} Save a backup, stop, and ask whoever runs this site.`,
+  receiptProved: 'Proved',
+  ofAll: (percent: string) => `${percent} of all`,
   bitsPerByte: (n: string) => `${n} bits per byte`,
   none: '–',
 

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod assign;
+pub mod backup;
 pub mod blob;
 pub mod check;
 pub mod contributor;

@@ -1,11 +1,12 @@
 //! The page's wasm module: a contributor whose trainer is a worker.
 //!
 //! Enters: the coordinator's `/run.json`, the identity's secret, a worker whose trainer waits for
-//! jobs, and the person's wishes. Leaves: a `Snapshot` at every change. Refuses, in words, a run file
-//! of another protocol version and one without an address that a page can reach.
+//! jobs, and the person's wishes. Leaves: a `Snapshot` at every change, and backups of identities. Refuses, in
+//! words, a run file of another protocol version and one without an address that a page can reach.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+pub mod backup;
 mod options;
 mod platform;
 mod trainer;

@@ -4,6 +4,7 @@ import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, loss } from '../format.ts';
 import { page, say } from '../strings.ts';
 import type { DeviceInfo, Link, Snapshot } from '../wasm/net/tributary_web_net.js';
+import { earned } from './earnings.ts';
 import { isActive, type View } from './view.ts';
 
 const run = byId('run');
@@ -29,7 +30,7 @@ export function drawFigures(view: View): void {
   const active = isActive(snapshot);
   setText(tokens, count(snapshot?.tokens ?? 0));
   setText(speed, active && snapshot ? count(snapshot.tokens_per_s) : say.none);
-  setText(credits, count(snapshot?.credits ?? 0));
+  setText(credits, count(earned(snapshot)));
   // One token is one byte, so nats a token become bits a byte by the logarithm's base.
   setText(own, loss(snapshot?.loss === undefined ? undefined : snapshot.loss / Math.LN2));
   const info = snapshot?.device;
