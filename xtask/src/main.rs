@@ -11,6 +11,7 @@ mod check;
 mod demo;
 mod lint;
 mod paths;
+mod postgres;
 mod run;
 mod setup;
 mod sizes;
@@ -30,9 +31,10 @@ cargo xtask COMMAND
   build [page]          build the `tributary` program, the wasm modules and the page, or the last two
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
-  test [--only SUITE]   every test, or one suite: unit, reference, wasm, sizes, page, interop,
-                        demo (--built after either: with what was built before)
-  bench NAME            codec, learn, round, step, swarm, transport: a table, then one line of JSON
+  test [--only SUITE]   every test, or one suite: unit, reference, postgres, wasm, sizes, page,
+                        interop, demo (--built after either: with what was built before)
+  bench NAME            codec, learn, ledger, round, step, swarm, transport: a table, then one
+                        line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:

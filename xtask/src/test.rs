@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::paths::Paths;
+use crate::postgres::Server;
 use crate::run::{minutes, say, shown, version};
 use crate::{browser, build, check, setup, sizes, text, wasm};
 
@@ -25,8 +26,15 @@ type Counts = (usize, usize);
 type Suite = (&'static str, fn(&Paths) -> Result<Counts>);
 
 /// All, in the order that finds mistakes soonest.
-const SUITES: [Suite; 6] =
-    [("unit", unit), ("wasm", in_wasm), ("sizes", sizes::check), ("page", page), ("interop", interop), ("demo", demo)];
+const SUITES: [Suite; 7] = [
+    ("unit", unit),
+    ("postgres", postgres),
+    ("wasm", in_wasm),
+    ("sizes", sizes::check),
+    ("page", page),
+    ("interop", interop),
+    ("demo", demo),
+];
 
 /// Parts of the first, which can be run alone.
 const PARTS: [Suite; 1] = [("reference", reference)];
@@ -85,10 +93,20 @@ fn reference(paths: &Paths) -> Result<Counts> {
     native(paths, &["--test", "reference"])
 }
 
+/// The coordinator's log on a PostgreSQL server, which the unit suite leaves out.
+fn postgres(paths: &Paths) -> Result<Counts> {
+    let server = Server::start(paths)?;
+    counted(runner(paths, &["--test", "stores"]).env("TRIBUTARY_POSTGRES", server.url()), LIMIT)
+}
+
 fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {
     setup::for_reference(paths)?;
+    counted(runner(paths, which).env("TRIBUTARY_PYTHON", setup::python(paths)), LIMIT)
+}
+
+/// The best test runner that is there.
+fn runner(paths: &Paths, which: &[&str]) -> Command {
     let mut cargo = paths.command("cargo");
-    cargo.env("TRIBUTARY_PYTHON", setup::python(paths));
     if version(paths, "cargo-nextest").is_some() {
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
@@ -97,7 +115,8 @@ fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {
         );
         cargo.args(["test", "--no-fail-fast"]);
     }
-    counted(build::native_workspace(cargo.arg("--release")).args(which), LIMIT)
+    build::native_workspace(cargo.arg("--release")).args(which);
+    cargo
 }
 
 /// wasm-pack's tests of a crate in headless Chromium; what is added goes to cargo.

@@ -41,7 +41,11 @@ impl<'a> postcard::ser_flavors::Flavor for Rest<'a> {
     type Output = &'a [u8];
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        match self.0.split_first() {
+            Some((first, rest)) if *first == byte => self.0 = rest,
+            _ => return Err(postcard::Error::SerializeBufferFull),
+        }
+        Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {

@@ -2,6 +2,7 @@
 
 mod codec;
 mod learn;
+mod ledger;
 mod round;
 mod step;
 mod swarm;
@@ -17,11 +18,12 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
+        "ledger" => ledger::run(paths, args),
         "round" => round::run(paths, args),
         "step" => step::run(paths, args),
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
-        _ => bail!("There is no bench {name}. There are: codec, learn, round, step, swarm, transport."),
+        _ => bail!("There is no bench {name}. There are: codec, learn, ledger, round, step, swarm, transport."),
     }
 }
 
