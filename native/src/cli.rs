@@ -23,6 +23,7 @@ Examples:
   tributary serve --data data --state state
   tributary train http://127.0.0.1:8080
   tributary model export --state state --out model
+  tributary ledger verify http://127.0.0.1:8080
   tributary identity export --out tributary-identity.txt
 
 Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
@@ -47,6 +48,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ModelCommand,
     },
+    /// Check a coordinator's books
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Back up who this contributor is, and with it what it earned; take it to another machine
     Identity(IdentityArgs),
 }
@@ -61,6 +67,25 @@ pub(crate) enum DataCommand {
 pub(crate) enum ModelCommand {
     /// Write a coordinator's newest weights as a folder that Hugging Face transformers loads
     Export(ExportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Recompute every balance from the log, and check every signature in it
+    Verify(LedgerVerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerVerifyArgs {
+    /// A coordinator's page, a log that was saved from one, or a coordinator's state folder
+    #[arg(value_name = "URL|FILE")]
+    pub(crate) log: String,
+    /// Compare with a checkpoint that was kept: the file `checkpoint` in a contributor's state folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remembered: Option<PathBuf>,
+    /// Save the log that was fetched
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Args)]

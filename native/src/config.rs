@@ -50,6 +50,8 @@ struct ServeFile {
     www: Option<PathBuf>,
     device: Option<DeviceChoice>,
     relay: RelayFile,
+    /// A PostgreSQL server's URL, to keep the journal and the ledger there.
+    log: Option<String>,
 }
 
 /// The [serve.relay] table: how many introductions the coordinator carries between peers.
@@ -113,6 +115,8 @@ pub(crate) struct Serve {
     pub(crate) device: DeviceChoice,
     /// How many introductions are carried between peers.
     pub(crate) relay: Relay,
+    /// Where the journal is, if not in the state folder. Holds a password.
+    pub(crate) log: Option<String>,
 }
 
 /// What `tributary train` runs with.
@@ -155,6 +159,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
         www: www.or_else(usual_www),
         device: args.device.or(file.device).unwrap_or_default(),
         relay: file.relay.limits(),
+        log: file.log,
     })
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod data;
 mod files;
 mod identity;
+mod ledger;
 mod model;
 mod output;
 mod runfile;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command, DataCommand, ModelCommand};
+use cli::{Cli, Command, DataCommand, LedgerCommand, ModelCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(config::train(args, cli.config.as_deref())?),
         Command::Data { command: DataCommand::Import(args) } => data::import(&args),
         Command::Model { command: ModelCommand::Export(args) } => model::export(&args),
+        Command::Ledger { command: LedgerCommand::Verify(args) } => ledger::verify(&args),
         Command::Identity(args) => {
             identity::commands::run(&config::train_state(args.state, cli.config.as_deref())?, args.command)
         }

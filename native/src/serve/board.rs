@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tributary_ledger::Balance;
 use tributary_protocol::coordinator::Coordinator;
 use tributary_protocol::limits::VIEW_HISTORY;
 use tributary_protocol::message::{Accepted, Evaluation, FoldManifest};
@@ -24,7 +25,9 @@ pub(crate) struct State {
     /// Settled rounds, oldest first.
     pub(crate) rounds: VecDeque<RoundJson>,
     /// Balances.
-    pub(crate) credits: BTreeMap<Id, u64>,
+    pub(crate) credits: BTreeMap<Id, Balance>,
+    /// The ledger's newest signed checkpoint, once a round has settled.
+    pub(crate) checkpoint: Option<Vec<u8>>,
     /// Whether a round can open.
     pub(crate) ready: bool,
     /// The newest round that hasn't folded.
@@ -88,6 +91,8 @@ struct AcceptedJson {
     /// Rounds that it came late.
     age: u8,
     tokens: u64,
+    /// What each token is worth, in millionths.
+    quality: u32,
     credits: u64,
     /// The factor on all of it.
     clip: f32,
@@ -103,6 +108,7 @@ impl Board {
             run,
             rounds: VecDeque::new(),
             credits: BTreeMap::new(),
+            checkpoint: None,
             ready: false,
             round: 0,
             state: Hash::default(),
@@ -127,12 +133,17 @@ impl Board {
 }
 
 impl State {
-    /// Adds a settled round and its credits.
+    /// Takes over what the ledger says now.
+    pub(crate) fn books(&mut self, machine: &Coordinator) {
+        self.credits = machine.book().ledger().balances().map(|(who, balance)| (Id(*who), balance)).collect();
+        self.checkpoint = machine.checkpoint().and_then(|checkpoint| postcard::to_stdvec(&checkpoint).ok());
+    }
+
+    /// Adds a settled round.
     pub(crate) fn settled(&mut self, fold: &FoldManifest) {
         let accepted = fold.earned().map(|(accepted, credits)| {
-            let Accepted { peer, age, tokens, clip, .. } = *accepted;
-            *self.credits.entry(peer).or_default() += credits;
-            AcceptedJson { peer, age, tokens, credits, clip, clips: accepted.clips.len() }
+            let Accepted { peer, age, tokens, quality, clip, .. } = *accepted;
+            AcceptedJson { peer, age, tokens, quality, credits, clip, clips: accepted.clips.len() }
         });
         let accepted = accepted.collect();
         let (round, before, after) = (fold.round, fold.base, fold.next.hash);

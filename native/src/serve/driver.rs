@@ -13,15 +13,19 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tributary_protocol::coordinator::{Coordinator, Event, FoldPlan, Input, Output as Want};
+use tributary_ledger::Finding;
+use tributary_protocol::coordinator::{
+    Coordinator, Event, Examined, FoldPlan, Input, Output as Want, Probe, ReplayOrder,
+};
 use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
+use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Id, Millis, update};
 use tributary_swarm::{Event as SwarmEvent, FetchError, Handle, SendError};
 
 use super::board::Board;
-use super::evaluate::Evaluations;
+use super::examine::{Examiner, Replayed};
 use super::fold::fold as fold_blobs;
 use super::history::Settled;
 use super::journal::Journal;
@@ -62,8 +66,8 @@ pub(super) struct Parts {
     pub(super) board: Board,
     /// Which blobs stay.
     pub(super) retention: Retention,
-    /// Who measures the held-out loss.
-    pub(super) evaluations: Evaluations,
+    /// Who measures and runs again.
+    pub(super) examiner: Examiner,
     /// The state folder.
     pub(super) state: PathBuf,
     /// Where events for people and scripts go.
@@ -162,29 +166,28 @@ impl Driver {
     /// Journals every event among `wants` in one transaction, a settled round together with its
     /// ledger entries, before any of the rest is done.
     fn keep(&mut self, wants: &VecDeque<Want>) -> anyhow::Result<()> {
-        let events =
-            || wants.iter().filter_map(|want| if let Want::Journal(event) = want { Some(event) } else { None });
-        if events().next().is_none() {
+        let journaled = wants.iter().filter_map(|want| match want {
+            Want::Journal { event, entries } => Some((event, entries)),
+            _ => None,
+        });
+        let (events, entries): (Vec<_>, Vec<_>) = journaled.unzip();
+        if events.is_empty() {
             return Ok(());
         }
-        let me = self.parts.board.lock().run.peer;
-        let entries: Vec<_> = events()
-            .filter_map(|event| Settled::of(event, &me))
-            .flat_map(|settled| settled.entries().collect::<Vec<_>>())
-            .collect();
-        let events: Vec<_> = events().collect();
+        let entries: Vec<_> = entries.into_iter().flatten().collect();
         // The disk's flush takes milliseconds; other tasks of this thread move to another one meanwhile.
         tokio::task::block_in_place(|| self.parts.journal.append(&events, &entries))
     }
 
     fn act(&mut self, want: Want) -> anyhow::Result<()> {
         match want {
-            Want::Journal(event) => return self.journaled(&event),
+            Want::Journal { event, .. } => return self.journaled(&event),
             Want::Send { to, message } => self.send(&to, &message),
             Want::Drop(peer) => self.parts.handle.disconnect(peer),
-            Want::Fetch { from, update } => self.fetch(from, update),
+            Want::Fetch { from, update, probe } => self.fetch(from, update, probe),
+            Want::Replay(order) => self.replay(order),
             Want::Fold(plan) => self.fold(plan),
-            Want::Evaluate { round, base } => self.parts.evaluations.order(round, base),
+            Want::Evaluate { round, base } => self.parts.examiner.evaluate(round, base),
         }
         Ok(())
     }
@@ -226,7 +229,10 @@ impl Driver {
 
     fn settled(&mut self, settled: &Settled) -> anyhow::Result<()> {
         let fold = &settled.fold;
-        self.parts.board.lock().settled(fold);
+        let mut board = self.parts.board.lock();
+        board.settled(fold);
+        board.books(&self.parts.machine);
+        drop(board);
         self.newest()?;
         self.parts.output.event(
             || {
@@ -274,10 +280,13 @@ impl Driver {
         }
     }
 
-    fn fetch(&mut self, from: Id, update: BlobRef) {
+    fn fetch(&mut self, from: Id, update: BlobRef, probe: Probe) {
         let (handle, decoding) = (self.parts.handle.clone(), self.decoding.clone());
         let spec = self.parts.machine.spec();
         let (formats, params, layout) = (spec.sent_formats(), spec.model.params(), spec.model.ranges());
+        let (run, examiner) = (spec.id(), self.parts.examiner.clone());
+        // A score that takes longer than most of the grace would make the update late.
+        let patience = Duration::from_secs(u64::from(spec.round.grace)).mul_f64(0.75);
         // After this it is too late in any case, if no round is void.
         let round = u64::from(spec.round.seconds) + u64::from(spec.round.grace);
         let limit = Duration::from_secs(round * (1 + u64::from(MAX_AGE)));
@@ -286,8 +295,18 @@ impl Driver {
             let result = match fetched {
                 Ok(Ok(bytes)) => {
                     let _permit = decoding.acquire_owned().await;
-                    let norms = move || update::decode(&formats, &bytes, params).map(|update| update.norms(&layout));
-                    tokio::task::spawn_blocking(norms).await?.map_err(|_| Reason::Malformed)
+                    let decode = move || {
+                        let update = update::decode(&formats, &bytes, params).map_err(|_| Reason::Malformed)?;
+                        let (norms, sketch) = (update.norms(&layout), Sketch::of(&update, &run));
+                        Ok((update, norms, sketch))
+                    };
+                    match tokio::task::spawn_blocking(decode).await? {
+                        Ok((update, norms, sketch)) => {
+                            let score = tokio::time::timeout(patience, examiner.score(from, update, probe)).await;
+                            Ok(Examined { norms, sketch, score: score.ok().flatten() })
+                        }
+                        Err(why) => Err(why),
+                    }
                 }
                 // Without a disk there is no next round either.
                 Ok(Err(error @ FetchError::Store(_))) => anyhow::bail!("an update of {from} came, but {error}"),
@@ -298,6 +317,35 @@ impl Driver {
                 Err(_) => Err(Reason::Unavailable),
             };
             Ok(Done::Input(Input::Fetched { from, update: update.hash, result }))
+        });
+    }
+
+    /// Gets a dossier and has its segment run again.
+    fn replay(&mut self, order: Box<ReplayOrder>) {
+        let (handle, examiner, store) =
+            (self.parts.handle.clone(), self.parts.examiner.clone(), self.parts.store.clone());
+        let spec = self.parts.machine.spec();
+        let (who, round, segment, dossier) = (order.who, order.commit.round, order.segment, order.dossier);
+        let limit = u64::from(spec.round.seconds + spec.round.grace) * u64::from(spec.check.settle);
+        let most = tributary_trainer::max_dossier_bytes(spec);
+        self.work.spawn(async move {
+            let replayed = |tokens, finding| Ok(Done::Input(Input::Replayed { who, round, segment, tokens, finding }));
+            if dossier.bytes > most {
+                return replayed(0, Some(Finding::Different));
+            }
+            let fetched = tokio::time::timeout(Duration::from_secs(limit), handle.fetch(who, dossier)).await;
+            let bytes = match fetched {
+                Ok(Ok(bytes)) => bytes,
+                Ok(Err(error)) => {
+                    tracing::info!("the dossier of {who} did not come: {error}");
+                    return replayed(0, Some(Finding::Missing));
+                }
+                Err(_) => return replayed(0, Some(Finding::Missing)),
+            };
+            let Replayed { tokens, finding } = examiner.replay(order, bytes).await;
+            // What stays behind is swept at the next start.
+            let _ = tokio::task::spawn_blocking(move || store.remove(&[dossier.hash])).await?;
+            replayed(tokens, finding)
         });
     }
 

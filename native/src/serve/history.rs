@@ -1,6 +1,5 @@
 //! What the journal says has settled, and how a damaged newest state comes back from it.
 
-use tributary_ledger::{Entry, Ledger};
 use tributary_protocol::check::Check;
 use tributary_protocol::coordinator::{Event, FoldPlan, Input};
 use tributary_protocol::message::FoldManifest;
@@ -22,27 +21,9 @@ pub(super) struct Settled {
 impl Settled {
     /// The settled round of an event, if it is one; `me` signed it.
     pub(super) fn of(event: &Event, me: &Id) -> Option<Self> {
-        let Event::Settled { fold, momentum } = event else { return None };
+        let Event::Settled { fold, momentum, .. } = event else { return None };
         fold.open(me).ok().map(|fold| Self { fold, momentum: *momentum })
     }
-
-    /// The ledger entries that it pays.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        let round = self.fold.round;
-        self.fold.shares().into_iter().map(move |share| Entry::new(round, share))
-    }
-}
-
-/// Refuses a journal whose entries are not what its settled rounds pay.
-pub(super) fn audit(entries: &[Entry], machine: &Ledger) -> anyhow::Result<()> {
-    let ledger = Ledger::replay(entries).map_err(|e| {
-        anyhow::anyhow!("the ledger in the state folder does not add up ({e}); put back a copy of the folder")
-    })?;
-    anyhow::ensure!(
-        ledger == *machine,
-        "the ledger in the state folder differs from what the settled rounds pay; put back a copy of the folder"
-    );
-    Ok(())
 }
 
 /// Makes sure that the newest base and momentum are in the store: if one is gone or damaged, folds again
@@ -149,7 +130,8 @@ mod tests {
         let values = vec![value; spec.model.params() as usize];
         let update = put(store, update::encode(&update::compress(&values, spec.update))).unwrap();
         let (peer, clips) = (Id([1; 32]), Vec::new());
-        let accepted = vec![Accepted { peer, update, age: 0, tokens: 5, weight: 1.0, clip: 1.0, clips }];
+        let accepted =
+            vec![Accepted { peer, update, age: 0, tokens: 5, quality: 1_000_000, weight: 1.0, clip: 1.0, clips }];
         FoldPlan { round, base, momentum, accepted, outer: spec.outer.clone(), rate: 0.7 }
     }
 
@@ -164,7 +146,7 @@ mod tests {
                 panic!("round {round} did not fold");
             };
             let (run, accepted, rate, pool) = (spec.id(), plan.accepted, plan.rate, spec.reward.pool);
-            let fold = FoldManifest { run, round, base: base.hash, accepted, rate, step, next, pool };
+            let fold = FoldManifest { run, round, base: base.hash, accepted, rate, step, next, pool, probe: base.hash };
             settled.push(Settled { fold, momentum: after });
             (base, momentum) = (next, Some(after));
         }

@@ -14,9 +14,11 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tower_http::services::ServeDir;
-use tributary_protocol::BlobRef;
+use tributary_ledger::Balance;
+use tributary_protocol::{BlobRef, Id};
 
 use super::board::Board;
+use super::journal::Journal;
 use super::metrics;
 
 /// The page runs its own script and wasm and talks to peers over WebSocket; nothing else.
@@ -39,16 +41,19 @@ const HEADERS: [(HeaderName, &str); 6] = [
 const LINES: usize = 100;
 
 /// The whole site. `www`: the built page, if there is one.
-pub(super) fn router(board: Board, www: Option<PathBuf>) -> Router {
+pub(super) fn router(board: Board, journal: Journal, www: Option<PathBuf>) -> Router {
+    let books = Router::new().route("/api/ledger", get(ledger)).with_state(journal);
     let api = Router::new()
         .route("/run.json", get(async |State(board): State<Board>| Json(board.lock().run.clone())))
         .route("/api/rounds", get(rounds))
         .route("/api/credits", get(credits))
+        .route("/api/checkpoint", get(checkpoint))
         .route("/api/blobs", get(blobs))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(async |State(board): State<Board>| metrics::page(&board.lock())))
-        .with_state(board);
+        .with_state(board)
+        .merge(books);
     let site = match www {
         Some(www) => api.fallback_service(ServeDir::new(www).precompressed_br().precompressed_gzip()),
         None => api.fallback(no_page),
@@ -92,13 +97,45 @@ async fn rounds(State(board): State<Board>, Query(Last { last }): Query<Last>) -
 async fn credits(State(board): State<Board>, Query(Last { last }): Query<Last>) -> impl IntoResponse {
     let board = board.lock();
     let mut lines: Vec<_> = board.credits.iter().collect();
-    lines.sort_by_key(|(peer, credits)| (std::cmp::Reverse(**credits), **peer));
+    lines.sort_by_key(|(peer, balance)| (std::cmp::Reverse(balance.paid()), **peer));
     let lines = lines.into_iter().take(last.unwrap_or(LINES));
     Json(json!({
-        "total": board.credits.values().sum::<u64>(),
+        "total": board.credits.values().map(Balance::paid).sum::<u64>(),
         "contributors": board.credits.len(),
-        "credits": lines.map(|(peer, credits)| json!({"peer": peer, "credits": credits})).collect::<Vec<_>>(),
+        "credits": lines.map(credits_json).collect::<Vec<_>>(),
     }))
+}
+
+fn credits_json((peer, balance): (&Id, &Balance)) -> serde_json::Value {
+    json!({
+        "peer": peer, "credits": balance.paid(), "provisional": balance.provisional, "verified": balance.verified,
+        "final": balance.r#final, "forfeited": balance.forfeited,
+    })
+}
+
+/// Entries of the ledger in one answer.
+const PAGE: usize = 10_000;
+
+#[derive(Deserialize)]
+struct From {
+    #[serde(default)]
+    from: u64,
+}
+
+/// The ledger's entries from a number on, each with its length before it (u32 little-endian).
+async fn ledger(State(journal): State<Journal>, Query(From { from }): Query<From>) -> Response {
+    match tokio::task::spawn_blocking(move || journal.entry_bytes(from, PAGE)).await {
+        Ok(Ok(rows)) => crate::ledger::frame_all(&rows).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read\n").into_response(),
+    }
+}
+
+/// The newest signed checkpoint.
+async fn checkpoint(State(board): State<Board>) -> Response {
+    match board.lock().checkpoint.clone() {
+        Some(bytes) => bytes.into_response(),
+        None => (StatusCode::NOT_FOUND, "no round has settled yet\n").into_response(),
+    }
 }
 
 /// How often what was served last left this machine: about once, however many contributors there are, if

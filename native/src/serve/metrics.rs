@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use tributary_ledger::Balance;
+
 use super::board::State;
 
 /// The page.
@@ -30,7 +32,7 @@ pub(super) fn page(state: &State) -> String {
     let (folds, took) = state.folds;
     let folds = [("_count".to_owned(), folds as f64), ("_sum".to_owned(), took.as_secs_f64())];
     metric("fold_seconds", "summary", "Time that folds took.", &folds);
-    let paid = state.credits.values().sum::<u64>();
+    let paid = state.credits.values().map(Balance::paid).sum::<u64>();
     metric("credits_total", "counter", "Credits ever paid.", &one(paid as f64));
     let loss: Vec<_> = state.bits_per_byte.into_iter().map(|loss| (String::new(), f64::from(loss))).collect();
     metric("heldout_bits_per_byte", "gauge", "Loss of the newest state on held-out text.", &loss);

@@ -6,11 +6,12 @@
 
 mod board;
 mod driver;
-mod evaluate;
+mod examine;
 mod fold;
 mod history;
 mod http;
 mod journal;
+pub(crate) use journal::Journal;
 mod metrics;
 pub(crate) mod newest;
 mod prepare;
@@ -32,7 +33,7 @@ use crate::output::Output;
 use crate::signals::Signals;
 use board::Board;
 use driver::{Driver, Parts};
-use evaluate::Evaluations;
+use examine::Examiner;
 use prepare::Prepared;
 
 /// How long to wait for every address before saying which there are.
@@ -49,7 +50,7 @@ pub(crate) fn run(config: Serve) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
-    let Prepared { identity, machine, journal, store, retention, heldout, settled } = prepared;
+    let Prepared { identity, machine, journal, store, retention, manifest, settled } = prepared;
     let output = Output::new();
     let me = identity.id();
     let spec = machine.spec().clone();
@@ -57,6 +58,7 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     {
         let mut board = board.lock();
         settled.iter().for_each(|settled| board.settled(&settled.fold));
+        board.books(&machine);
         machine.evaluations().for_each(|evaluation| board.evaluated(*evaluation));
         board.run.addrs = config.announce.iter().map(|addr| named(addr, me)).collect();
     }
@@ -71,11 +73,11 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     };
     let (handle, mut events, node) = tributary_swarm::node(swarm, store.clone())?;
     tokio::spawn(node);
-    tokio::spawn(axum::serve(web, http::router(board.clone(), config.www.clone())).into_future());
+    tokio::spawn(axum::serve(web, http::router(board.clone(), journal.clone(), config.www.clone())).into_future());
     let early = listening(&mut events, &config.listen, &board).await?;
     let events = futures::stream::iter(early).chain(events);
 
-    let (evaluations, measured) = Evaluations::start(&spec, &heldout, config.device, store.clone())?;
+    let (examiner, measured) = Examiner::start(&spec, &manifest, config.device, store.clone())?;
     let addrs = board.lock().run.addrs.clone();
     let (round, state) = (machine.head().0, machine.head().1.hash);
     output.event(
@@ -94,7 +96,7 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     board.lock().ready = true;
     let mut signals = Signals::new()?;
     let state = config.state.clone();
-    let driver = Driver::new(Parts { machine, journal, store, handle, board, retention, evaluations, state, output });
+    let driver = Driver::new(Parts { machine, journal, store, handle, board, retention, examiner, state, output });
     tokio::select! {
         result = driver.run(events, measured) => result,
         result = signals.next() => {

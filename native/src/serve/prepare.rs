@@ -26,8 +26,8 @@ pub(super) struct Prepared {
     pub(super) journal: Journal,
     pub(super) store: Arc<DiskStore>,
     pub(super) retention: Retention,
-    /// Shards to evaluate on.
-    pub(super) heldout: Vec<BlobRef>,
+    /// What there is to train and to evaluate on.
+    pub(super) manifest: DataManifest,
     /// Rounds that settled before.
     pub(super) settled: Vec<Settled>,
 }
@@ -35,22 +35,22 @@ pub(super) struct Prepared {
 /// Opens the state folder, begins the run or goes on with it.
 pub(super) fn prepare(config: &Serve) -> anyhow::Result<Prepared> {
     let identity = identity::load_or_create(&config.state)?;
-    let journal = Journal::open(&config.state)?;
+    let journal = Journal::open(&config.state, config.log.as_deref())?;
     let (spec, folder) = choose(config, &journal)?;
     let store = DiskStore::open(config.state.join("blobs"), folder.join(data::BLOBS))?;
     let manifest = check_data(&spec, &folder, &store)?;
-    let mut events: Vec<Event> = journal.events()?;
+    let mut events = journal.events()?;
     if events.is_empty() {
         let weights = tributary_trainer::initial_weights(&spec);
         let base = put(&store, fold::f32_to_le(&weights).into())?;
         events.push(Event::Genesis { run: spec.id(), base });
         journal.begin(&spec, &folder)?;
-        journal.append(&events, &[])?;
+        journal.append(&events.iter().collect::<Vec<_>>(), &[])?;
     } else {
         journal.begin(&spec, &folder)?;
     }
     let me = identity.id();
-    let mut retention = Retention::default();
+    let mut retention = Retention::new(&spec);
     retention.pin(spec.data.hash);
     let (mut settled, mut genesis) = (Vec::new(), None);
     for event in &events {
@@ -61,9 +61,8 @@ pub(super) fn prepare(config: &Serve) -> anyhow::Result<Prepared> {
             genesis = Some(*base);
         }
     }
-    let machine = Coordinator::restore(identity.clone(), spec.clone(), events)
+    let machine = Coordinator::restore(identity.clone(), spec.clone(), events, journal.entries()?)
         .with_context(|| format!("the state folder {} cannot be gone on with", config.state.display()))?;
-    history::audit(&journal.entries()?, machine.ledger())?;
     let genesis = genesis.context("the journal does not begin with a run; put back a copy of the state folder")?;
     history::restore(&store, &spec, genesis, &settled)?;
     // Before anyone is told that the run is there: who then asks for its weights must find them.
@@ -71,7 +70,7 @@ pub(super) fn prepare(config: &Serve) -> anyhow::Result<Prepared> {
     Newest { round, base, spec: spec.clone() }.write(&config.state)?;
     // What a killed process had written and not yet journaled, or journaled and not yet deleted.
     store.retain(|hash| retention.wants(hash)).context("cannot delete old blobs in the state folder")?;
-    Ok(Prepared { identity, machine, journal, store: Arc::new(store), retention, heldout: manifest.heldout, settled })
+    Ok(Prepared { identity, machine, journal, store: Arc::new(store), retention, manifest, settled })
 }
 
 /// The run and its data folder: the journal's where it has one, and then the run file must agree.

@@ -4,23 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_protocol::Hash;
-use tributary_protocol::coordinator::Event;
+use tributary_protocol::coordinator::{Event, TRACE_ROUNDS};
 use tributary_protocol::limits::MAX_AGE;
+use tributary_protocol::spec::RunSpec;
 
 use super::history::Settled;
 
-/// Settled rounds whose blobs stay: for a contributor that is a round or two behind, to restore a damaged newest
-/// state from, and because an update may be folded that many rounds late.
-const ROUNDS: u64 = 1 + MAX_AGE as u64;
-
 /// The blobs of the kept rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Retention {
+    /// Settled rounds whose blobs stay: for a contributor that is a round or two behind, to restore a damaged newest
+    /// state from, because an update may be folded late, and to run a part of a round again as long as that may take.
+    keep: u64,
     pinned: BTreeSet<Hash>,
     rounds: BTreeMap<u64, BTreeSet<Hash>>,
 }
 
 impl Retention {
+    /// Keeps nothing yet.
+    pub(super) fn new(spec: &RunSpec) -> Self {
+        let keep = (1 + u64::from(MAX_AGE)).max(u64::from(spec.check.settle) + TRACE_ROUNDS);
+        Self { keep, pinned: BTreeSet::new(), rounds: BTreeMap::new() }
+    }
+
     /// Keeps this one for ever.
     pub(super) fn pin(&mut self, hash: Hash) {
         self.pinned.insert(hash);
@@ -44,7 +50,7 @@ impl Retention {
                 self.needs(fold.round, fold.step.hash);
                 self.needs(fold.round + 1, fold.next.hash);
                 self.needs(fold.round + 1, momentum.hash);
-                return self.forget_before((fold.round + 1).saturating_sub(ROUNDS));
+                return self.forget_before((fold.round + 1).saturating_sub(self.keep));
             }
             _ => {}
         }
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn a_blob_goes_with_the_last_round_that_needs_it() {
         let hash = |n: u8| Hash([n; 32]);
-        let mut retention = Retention::default();
+        let mut retention = Retention { keep: 1, pinned: BTreeSet::new(), rounds: BTreeMap::new() };
         retention.pin(hash(9));
         for (round, blob) in [(0, 1), (0, 2), (1, 2), (1, 3), (0, 9)] {
             retention.needs(round, hash(blob));

@@ -74,8 +74,14 @@ async fn train(config: &Train) -> anyhow::Result<()> {
         upload_limit: config.upload_limit,
     };
     let trainer = trainer_thread::start(config.state.clone()).context("cannot start the trainer's thread")?;
-    let (mut control, mut snapshots, driver) =
-        tributary_peer::contributor(options, Tokio { began: Instant::now(), state: config.state.clone() }, trainer, handle, events, store)?;
+    let (mut control, mut snapshots, driver) = tributary_peer::contributor(
+        options,
+        Tokio { began: Instant::now(), state: config.state.clone() },
+        trainer,
+        handle,
+        events,
+        store,
+    )?;
     let mut driver = pin!(driver);
     control.start();
 

@@ -37,6 +37,8 @@ pub struct ReplayOrder {
     pub commit: Commit,
     /// Which segment.
     pub segment: u8,
+    /// The trace of its promise before, as far as that is known.
+    pub before: Option<Hash>,
     /// What it shows.
     pub dossier: BlobRef,
     /// The commit's round and those before it, oldest first, as far as a trace can reach.
@@ -201,7 +203,8 @@ impl Coordinator {
                 let commit = replay.commit.clone();
                 let oldest = round.saturating_sub(TRACE_ROUNDS - 1);
                 let rounds = self.past.iter().filter(|past| (oldest..=round).contains(&past.round)).copied().collect();
-                let order = ReplayOrder { who, commit, segment, dossier, rounds };
+                let before = self.updates.trace_before(&name);
+                let order = ReplayOrder { who, commit, segment, before, dossier, rounds };
                 self.out.push_back(Output::Replay(Box::new(order)));
             }
             None => {

@@ -167,6 +167,12 @@ impl Updates {
         if again { Err(Reason::Twice) } else { Ok(None) }
     }
 
+    /// The trace of the newest promise that its maker made before this one.
+    pub(super) fn trace_before(&self, (who, origin): &Name) -> Option<Hash> {
+        let before = self.entries.range((*who, 0)..(*who, *origin)).next_back();
+        before.map(|(_, entry)| entry.commit.trace.hash)
+    }
+
     /// Takes a commit that has passed its gates, for the fold of `round` or a later one.
     pub(super) fn admit(&mut self, from: Id, commit: &Commit, round: u64) -> Result<(), Reason> {
         if self.counted(commit, round).is_none() {
