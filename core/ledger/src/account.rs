@@ -34,6 +34,8 @@ impl Balance {
 pub(crate) struct Account {
     r#final: Credits,
     forfeited: Credits,
+    /// The newest round whose work was run again and was what it said.
+    passed: Option<u64>,
     /// Rounds and credits, oldest first, that were not final when the newest of them was paid: at most `hold`.
     held: VecDeque<(u64, Credits)>,
 }
@@ -51,10 +53,23 @@ impl Account {
         self.held.push_back((round, amount));
     }
 
-    /// Takes everything that is not final after `newest`, the last settled round.
-    pub(crate) fn forfeit(&mut self, rule: &Rule, newest: Option<u64>) {
-        let Balance { provisional, verified, r#final, forfeited } = self.balance(rule, newest);
-        *self = Self { r#final, forfeited: forfeited + provisional + verified, held: VecDeque::new() };
+    /// Work of a round was run again and was what it said.
+    pub(crate) fn pass(&mut self, origin: u64) {
+        self.passed = self.passed.max(Some(origin));
+    }
+
+    /// Takes everything that is not final after `newest`, the last settled round; `unproven`: only what was paid since
+    /// work was last run again and was what it said.
+    pub(crate) fn forfeit(&mut self, rule: &Rule, newest: Option<u64>, unproven: bool) {
+        let is_final = |round: u64| newest.is_some_and(|newest| newest >= round + u64::from(rule.hold));
+        let passed = self.passed.filter(|_| unproven);
+        for (round, amount) in std::mem::take(&mut self.held) {
+            match () {
+                () if is_final(round) => self.r#final += amount,
+                () if passed.is_some_and(|passed| round <= passed) => self.held.push_back((round, amount)),
+                () => self.forfeited += amount,
+            }
+        }
     }
 
     /// What it holds when `newest` is the last settled round.
@@ -99,7 +114,14 @@ mod tests {
             assert_eq!(parts(account.balance(&RULE, newest)), expected, "{newest:?}");
         }
         assert_eq!(account.held.len(), 5, "what has long been final is one number");
-        account.forfeit(&RULE, Some(5));
+        let mut silent = account.clone();
+        silent.pass(3);
+        silent.pass(1);
+        silent.forfeit(&RULE, Some(5), true);
+        assert_eq!(parts(silent.balance(&RULE, Some(5))), [0, 0b001100, 0b000011, 0b110000]);
+        silent.forfeit(&RULE, Some(5), false);
+        assert_eq!(parts(silent.balance(&RULE, Some(5))), [0, 0, 0b000011, 0b111100]);
+        account.forfeit(&RULE, Some(5), false);
         assert_eq!(parts(account.balance(&RULE, Some(9))), [0, 0, 0b000011, 0b111100]);
     }
 }

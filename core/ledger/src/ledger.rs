@@ -6,7 +6,7 @@ use crate::account::Account;
 use crate::batch::Batch;
 use crate::entry::{Finding, Place, Verdict};
 use crate::reward::Payment;
-use crate::{Balance, Credits, Digest, Entry, Key, LedgerError, MAX_AGE, Rule, work};
+use crate::{Balance, Code, Credits, Digest, Entry, Key, LedgerError, MAX_AGE, Rule, work};
 
 /// Everything that follows from a log so far. It holds what can still matter: accounts, wallets, and the submissions
 /// of the last [`Rule::hold`] rounds.
@@ -35,7 +35,7 @@ struct Submission {
     tokens: u64,
     judged: bool,
     /// Something was found about it that is not [`Finding::Same`].
-    wrong: bool,
+    wrong: Option<Finding>,
     replayed_by: Vec<Key>,
 }
 
@@ -71,7 +71,7 @@ impl Ledger {
             Entry::Replayed { origin, who, by, tokens, finding } => {
                 self.replayed(&run, (origin, who), by, tokens, finding)?;
             }
-            Entry::Forfeited { who, origin, .. } => self.forfeit(&run.rule, origin, who)?,
+            Entry::Forfeited { who, origin, code } => self.forfeit(&run.rule, origin, who, code)?,
             Entry::Paid { round: of, who, work, witness, amount } => {
                 if of != round {
                     return Err(LedgerError::Round { expected: round, got: of });
@@ -205,7 +205,7 @@ impl Ledger {
         if self.submissions.contains_key(&(origin, who)) {
             return Err(LedgerError::SubmittedTwice { who, origin });
         }
-        let submission = Submission { tokens, judged: false, wrong: false, replayed_by: Vec::new() };
+        let submission = Submission { tokens, judged: false, wrong: None, replayed_by: Vec::new() };
         self.submissions.insert((origin, who), submission);
         Ok(())
     }
@@ -249,19 +249,27 @@ impl Ledger {
             batch.witnessed(&by, tokens)?;
         }
         submission.replayed_by.push(by);
-        submission.wrong |= finding != Finding::Same;
+        match finding {
+            Finding::Same => self.accounts.entry(who).or_default().pass(origin),
+            // Proof weighs more than silence.
+            Finding::Missing if submission.wrong.is_some() => {}
+            Finding::Missing | Finding::Different => submission.wrong = Some(finding),
+        }
         Ok(())
     }
 
-    fn forfeit(&mut self, rule: &Rule, origin: u64, who: Key) -> Result<(), LedgerError> {
-        if !self.submissions.get(&(origin, who)).is_some_and(|submission| submission.wrong) {
+    fn forfeit(&mut self, rule: &Rule, origin: u64, who: Key, code: Code) -> Result<(), LedgerError> {
+        // Proof takes everything; silence takes what nothing speaks for.
+        let unproven = code == Code::Missing;
+        let found = if unproven { Finding::Missing } else { Finding::Different };
+        if !self.submissions.get(&(origin, who)).is_some_and(|submission| submission.wrong == Some(found)) {
             return Err(LedgerError::NoReplay { who, origin });
         }
         if !self.batch.as_mut().is_some_and(|batch| batch.forfeit(&who)) {
             return Err(LedgerError::ForfeitedTwice(who));
         }
         if let Some(account) = self.accounts.get_mut(&who) {
-            account.forfeit(rule, self.newest);
+            account.forfeit(rule, self.newest, unproven);
         }
         Ok(())
     }
