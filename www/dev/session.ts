@@ -3,9 +3,15 @@
 
 import type { Session } from '../src/session.ts';
 import { say } from '../src/strings.ts';
-import type { EarningsView, ReceiptRow } from '../src/view/earnings.ts';
 import { emptyView, type View } from '../src/view/view.ts';
-import type { LossPoint, PeerRow, RoundRow, Snapshot } from '../src/wasm/net/tributary_web_net.js';
+import type {
+  EarningsView,
+  LossPoint,
+  PeerRow,
+  ReceiptRow,
+  RoundRow,
+  Snapshot,
+} from '../src/wasm/net/tributary_web_net.js';
 
 const moment = new URLSearchParams(location.search).get('fake') ?? 'training';
 const ROUNDS = 41;
@@ -91,7 +97,7 @@ function earnings(): EarningsView {
   return { ...held, forfeited: 480_000, proof: { kind: 'bad', why } };
 }
 
-function snapshot(since: number): Snapshot & { earnings: EarningsView } {
+function snapshot(since: number): Snapshot {
   const cpu = moment === 'cpu';
   return {
     me: ME,

@@ -3,32 +3,7 @@
 import { byId, make, setList, setNote, setText } from '../dom.ts';
 import { count, percent } from '../format.ts';
 import { say } from '../strings.ts';
-import type { Snapshot } from '../wasm/net/tributary_web_net.js';
-
-/** Credits by how far they are settled, and what shows that. */
-export interface EarningsView {
-  provisional: number;
-  verified: number;
-  final: number;
-  forfeited: number;
-  proof: ProofView;
-  /** Pay whose proof this tab has checked, newest first. */
-  receipts: ReceiptRow[];
-}
-
-/** What this tab found out about the coordinator's log by itself. */
-export type ProofView =
-  | { kind: 'none' }
-  | { kind: 'good'; round: number; size: number }
-  | { kind: 'bad'; why: string };
-
-/** What one round paid, for this work of everybody's. */
-export interface ReceiptRow {
-  round: number;
-  amount: number;
-  work: number;
-  all: number;
-}
+import type { EarningsView, ProofView, ReceiptRow, Snapshot } from '../wasm/net/tributary_web_net.js';
 
 const STATES = ['provisional', 'verified', 'final', 'forfeited'] as const;
 
@@ -44,17 +19,14 @@ const receiptsBody = byId('receipts-body');
 /** The one number: everything that was credited and not taken back. Before the first receipt it is what the
  * coordinator announced. */
 export function earned(snapshot: Snapshot | undefined): number {
-  const earnings = of(snapshot);
+  const earnings = snapshot?.earnings;
   if (!earnings || earnings.proof.kind === 'none') return snapshot?.credits ?? 0;
   return earnings.provisional + earnings.verified + earnings.final;
 }
 
-const of = (snapshot: Snapshot | undefined): EarningsView | undefined =>
-  (snapshot as { earnings?: EarningsView } | undefined)?.earnings;
-
 /** Draws the panel. */
 export function drawEarnings(snapshot: Snapshot | undefined): void {
-  const earnings = of(snapshot);
+  const earnings = snapshot?.earnings;
   const rows = earnings?.receipts ?? [];
   const found: ProofView = earnings?.proof ?? { kind: 'none' };
   setText(total, count(earned(snapshot)));
@@ -107,7 +79,7 @@ function newReceipt(): HTMLElement {
   const head = make('th', 'number');
   head.scope = 'row';
   const work = make('td', 'number', make('span'), make('span', 'share'));
-  return make('tr', '', head, work, make('td', 'number'), make('td', 'proved', say.receiptProved));
+  return make('tr', '', head, work, make('td', 'number proved'));
 }
 
 function drawReceipt(element: HTMLElement, row: ReceiptRow): void {
