@@ -267,7 +267,7 @@ impl World {
                 Ok(decoded) => {
                     self.host.blobs.insert(update.hash, bytes);
                     let norms = decoded.norms(&self.host.spec.model.ranges());
-                    let sketch = Sketch::of(&decoded, &self.host.spec.id());
+                    let sketch = picture(&update.hash);
                     Ok(Examined { norms, sketch, score: None })
                 }
                 Err(_) => Err(Reason::Malformed),
@@ -275,4 +275,11 @@ impl World {
         };
         self.host_input(Input::Fetched { from, update: update.hash, result });
     }
+}
+
+/// A sketch as unlike others as the blob is: simulated steps all look alike, which real ones don't.
+fn picture(hash: &Hash) -> Sketch {
+    let mut random = Random::new(u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| hash.0[at])));
+    let values = (0..256).map(|_| random.below(2001) as f32 - 1000.0).collect();
+    Sketch::of(&update::Update::dense(values), &Hash::default())
 }
