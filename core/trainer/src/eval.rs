@@ -68,9 +68,14 @@ impl Evaluator {
     }
 
     fn upload(&self, tokens: Vec<i32>) -> Tensor<1, Int> {
-        let shape = [tokens.len()];
-        Tensor::from_data(TensorData::new(tokens, shape), &self.device)
+        upload(tokens, &self.device)
     }
+}
+
+/// Tokens on a device.
+pub(crate) fn upload(tokens: Vec<i32>, device: &Device) -> Tensor<1, Int> {
+    let shape = [tokens.len()];
+    Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
 /// `count` windows of `len` bytes, evenly spaced over every place where one fits.

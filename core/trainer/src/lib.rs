@@ -22,6 +22,7 @@ mod params;
 mod record;
 mod replay;
 mod replica;
+mod score;
 mod session;
 mod state;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use likeness::{Likeness, Match};
 pub use params::initial_weights;
 pub use replay::{Case, Replayer, Sources};
 pub use replica::Replica;
+pub use score::{Baseline, Gain, Score, Scorer, windows};
 pub use state::{Dossier, MOMENTS, State, WEIGHTS, max_dossier_bytes};
 pub use trace::{MAX_STRETCHES, Mark, Origin, Segment, Stretch, Trace};
 pub use train::Trainer;

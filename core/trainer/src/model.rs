@@ -259,6 +259,13 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, target: Tensor<2>, parts: usize) 
     Loss { mean, by_logits: (exp / sum - target) / rows }
 }
 
+/// `[rows, 1]`: the cross entropy of each row alone, as [`cross_entropy`] has their mean.
+pub(crate) fn losses(logits: Tensor<2>, target: Tensor<2>) -> Tensor<2> {
+    let shifted = logits.clone() - logits.max_dim(1);
+    let picked = (shifted.clone() * target).sum_dim(1);
+    shifted.exp().sum_dim(1).log() - picked
+}
+
 /// `[rows, vocab]`: 1 where the column is the row's token.
 pub(crate) fn one_hot(tokens: Tensor<1, Int>, vocab: usize) -> Tensor<2> {
     let columns = Tensor::<1, Int>::arange(0..vocab as i64, &tokens.device()).reshape([1, vocab]);
