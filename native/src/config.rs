@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use tributary_log::Url;
 use tributary_protocol::job::DeviceChoice;
 use tributary_swarm::{Multiaddr, Relay};
 
@@ -115,8 +116,8 @@ pub(crate) struct Serve {
     pub(crate) device: DeviceChoice,
     /// How many introductions are carried between peers.
     pub(crate) relay: Relay,
-    /// Where the journal is, if not in the state folder. Holds a password.
-    pub(crate) log: Option<String>,
+    /// Where the journal is, if not in the state folder.
+    pub(crate) log: Option<Url>,
 }
 
 /// What `tributary train` runs with.
@@ -159,7 +160,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
         www: www.or_else(usual_www),
         device: args.device.or(file.device).unwrap_or_default(),
         relay: file.relay.limits(),
-        log: file.log,
+        log: file.log.map(Url::from),
     })
 }
 
@@ -230,10 +231,11 @@ mod tests {
     fn flags_stand_above_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.toml");
-        let text = "[serve]\nstate = \"s\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n\
+        let text = "[serve]\nstate = \"s\"\nlog = \"postgresql://me:hunter2@db/runs\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n\
              [serve.relay]\ncircuits = 5\n";
         fs::write(&path, text).unwrap();
         let from_file = serve(ServeArgs::default(), Some(&path)).unwrap();
+        assert!(from_file.log.is_some() && !format!("{from_file:?}").contains("hunter2"), "{from_file:?}");
         assert_eq!((from_file.state, from_file.http.as_str()), (dir.path().join("s"), "127.0.0.1:1"));
         assert_eq!((from_file.listen.len(), from_file.device), (1, DeviceChoice::Cpu));
         assert_eq!(from_file.relay, Relay { circuits: 5, ..Relay::default() });

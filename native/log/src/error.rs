@@ -34,6 +34,15 @@ pub enum LogError {
         /// The server's or the system's words.
         why: String,
     },
+    /// A file and a server.
+    #[error(
+        "the configuration names a server for the log, and the state folder has one already ({file}); take the URL \
+         out to go on with the file, or name another folder with --state to begin anew on the server"
+    )]
+    Two {
+        /// The file.
+        file: String,
+    },
     /// Not a URL.
     #[error(
         "the log's URL in the configuration is not one of PostgreSQL's; it looks like \

@@ -1,7 +1,7 @@
 //! A log in one file of the state folder, which only this process has open.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError};
 use redb::{ReadTransaction, Table, TableDefinition, TableError};
@@ -31,7 +31,7 @@ pub struct FileLog {
 impl FileLog {
     /// Opens the log of a state folder, making it if need be.
     pub fn open(state: &Path) -> Result<Self, LogError> {
-        let path = state.join(FILE);
+        let path = Self::path(state);
         let name = format!("the journal {}", path.display());
         match Database::builder().set_cache_size(CACHE).create(&path) {
             Ok(db) => Ok(Self { db, name }),
@@ -41,6 +41,11 @@ impl FileLog {
             Err(DatabaseError::Storage(StorageError::Io(error))) => Err(LogError::io(&name, &error)),
             Err(error) => Err(LogError::Broken { name, why: error.to_string() }),
         }
+    }
+
+    /// Where the log of a state folder is.
+    pub(crate) fn path(state: &Path) -> PathBuf {
+        state.join(FILE)
     }
 
     /// With a table as it is now; nothing where it was never written.

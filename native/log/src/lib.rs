@@ -8,7 +8,7 @@ mod error;
 mod file;
 mod postgres;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::Path;
 
 pub use error::LogError;
@@ -50,13 +50,31 @@ pub trait Log: Debug + Send + Sync {
     fn append(&self, events: &[Vec<u8>], entries: &[Vec<u8>]) -> Result<(), LogError>;
 }
 
-/// Opens the log of a state folder: the server's that `url` names, if there is one, else the folder's own file, which
-/// is made if need be.
-pub fn open(state: &Path, url: Option<&str>) -> Result<Box<dyn Log>, LogError> {
-    Ok(match url {
-        Some(url) => Box::new(PostgresLog::open(url)?),
-        None => Box::new(FileLog::open(state)?),
-    })
+/// Opens the log of a state folder: on the server that `url` names, if there is one, else in the folder's own file,
+/// which is made if need be. Refuses a server where the folder has a file: the run in it would begin anew.
+pub fn open(state: &Path, url: Option<&Url>) -> Result<Box<dyn Log>, LogError> {
+    let Some(url) = url else { return Ok(Box::new(FileLog::open(state)?)) };
+    let file = FileLog::path(state);
+    if file.exists() {
+        return Err(LogError::Two { file: file.display().to_string() });
+    }
+    Ok(Box::new(PostgresLog::open(url)?))
+}
+
+/// A server's URL, which may hold a password and so is never shown.
+#[derive(Clone)]
+pub struct Url(String);
+
+impl From<String> for Url {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Url(not shown)")
+    }
 }
 
 /// A list's rows from number `from` on, [`PAGE`] of them in memory at a time. Ends after an error.

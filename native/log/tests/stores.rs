@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ::postgres::{Client, NoTls};
 use tempfile::TempDir;
-use tributary_log::{List, Log, LogError, PAGE, rows};
+use tributary_log::{List, Log, LogError, PAGE, Url, rows};
 
 /// A server for tests, by a user who may make schemas.
 const SERVER: &str = "TRIBUTARY_POSTGRES";
@@ -43,7 +43,7 @@ impl Place {
     fn open(&self) -> Result<Box<dyn Log>, LogError> {
         match self {
             Self::File(dir) => tributary_log::open(dir.path(), None),
-            Self::Postgres(url) => tributary_log::open("/nowhere".as_ref(), Some(url)),
+            Self::Postgres(url) => tributary_log::open("/nowhere".as_ref(), Some(&url.clone().into())),
         }
     }
 
@@ -56,8 +56,8 @@ impl Place {
     }
 
     fn open_text(text: &str) -> Result<Box<dyn Log>, LogError> {
-        let url = text.starts_with("postgres").then_some(text);
-        tributary_log::open(text.as_ref(), url)
+        let url = text.starts_with("postgres").then(|| Url::from(text.to_owned()));
+        tributary_log::open(text.as_ref(), url.as_ref())
     }
 }
 
@@ -181,6 +181,15 @@ fn it_can_be_used_where_an_event_loop_runs(place: &Place) {
         log.append(&some(&["opened"]), &[]).unwrap();
         assert_eq!(all(&*log, List::Events), some(&["opened"]));
     });
+}
+
+#[test]
+fn a_folder_with_a_file_takes_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    tributary_log::open(dir.path(), None).unwrap().append(&some(&["opened"]), &[]).unwrap();
+    let url = Url::from("postgresql://operator@127.0.0.1:1/tributary".to_owned());
+    let error = tributary_log::open(dir.path(), Some(&url)).unwrap_err();
+    assert!(matches!(error, LogError::Two { .. }), "{error}");
 }
 
 /// PostgreSQL alone can be made to refuse the second half of a batch.

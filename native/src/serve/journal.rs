@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tributary_ledger::Entry;
-use tributary_log::{List, Log, rows};
+use tributary_log::{List, Log, Url, rows};
 use tributary_protocol::coordinator::Event;
 use tributary_protocol::spec::RunSpec;
 
@@ -19,7 +19,7 @@ pub(crate) struct Journal(Arc<dyn Log>);
 
 impl Journal {
     /// Opens the journal of a state folder, or on the server that `url` names.
-    pub(crate) fn open(state: &Path, url: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn open(state: &Path, url: Option<&Url>) -> anyhow::Result<Self> {
         Ok(Self(tributary_log::open(state, url)?.into()))
     }
 

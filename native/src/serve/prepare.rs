@@ -35,7 +35,7 @@ pub(super) struct Prepared {
 /// Opens the state folder, begins the run or goes on with it.
 pub(super) fn prepare(config: &Serve) -> anyhow::Result<Prepared> {
     let identity = identity::load_or_create(&config.state)?;
-    let journal = Journal::open(&config.state, config.log.as_deref())?;
+    let journal = Journal::open(&config.state, config.log.as_ref())?;
     let (spec, folder) = choose(config, &journal)?;
     let store = DiskStore::open(config.state.join("blobs"), folder.join(data::BLOBS))?;
     let manifest = check_data(&spec, &folder, &store)?;
