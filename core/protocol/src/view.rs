@@ -165,7 +165,7 @@ pub struct RoundView {
 }
 
 /// What a contributor holds, and what shows that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 pub struct EarningsView {
     /// Of rounds in which work may still be checked.
@@ -183,11 +183,12 @@ pub struct EarningsView {
 }
 
 /// What a contributor found out about the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ProofView {
     /// Nothing was shown yet.
+    #[default]
     None,
     /// Every receipt was signed, in the ledger, in line with all that were shown before, and what the rule gives.
     Good {

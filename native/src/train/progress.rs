@@ -276,6 +276,7 @@ mod tests {
             tokens: 0,
             tokens_per_s: 0.0,
             loss: None,
+            earnings: Default::default(),
             credits: 5,
             losses: vec![],
             rounds,
