@@ -177,13 +177,16 @@ mod tests {
         let scorer = Scorer::new(&spec, Device::flex());
         let baseline = block_on(scorer.baseline(&base, draw(b"random", 20))).unwrap();
         assert_eq!(baseline.tokens, 24 * 16);
-        let score = |delta: Vec<f32>| block_on(baseline.score(&Update::dense(delta), &draw(b"own", 9))).unwrap();
+        let score = |delta| block_on(baseline.score(&Update::dense(delta), &draw(b"own", 9))).unwrap();
         let good = score(delta.clone());
         assert_eq!(good.tokens, 24 * 16 + 2 * 16 * 16);
         for gain in [good.random, good.own] {
             assert!(gain.mean > 4.0 * gain.error && gain.error > 0.0, "{good:?}");
         }
-        let bad = score(delta.iter().map(|value| -value).collect());
+        // The way back.
+        let trained = block_on(scorer.baseline(&local, draw(b"random", 20))).unwrap();
+        let back = Update::dense(delta.iter().map(|value| -value).collect());
+        let bad = block_on(trained.score(&back, &draw(b"own", 9))).unwrap();
         assert!(bad.random.mean < -4.0 * bad.random.error, "{bad:?}");
         let none = score(vec![0.0; delta.len()]);
         assert_eq!((none.random.mean, none.random.error), (0.0, 0.0));

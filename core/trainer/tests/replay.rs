@@ -5,8 +5,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{Driver, Sent, manifest, play, spec};
-use tributary_protocol::job::Job;
-use tributary_protocol::spec::{Coding, RunSpec, UpdateFormat};
+use tributary_protocol::fold::{f32_to_le, state_hash};
+use tributary_protocol::job::{Job, Report};
+use tributary_protocol::spec::{Coding, Optimizer, RunSpec, UpdateFormat};
 use tributary_protocol::update::{Update, compress, decode, encode};
 use tributary_protocol::{Hash, Id};
 use tributary_trainer::burn::tensor::Device;
@@ -258,5 +259,50 @@ fn whoever_restarts_begins_at_the_base_or_at_the_last_cut() {
         });
         let torn = replay(&known, &case(0, &sent, Some(first.trace.hash), 0), &forged).await.unwrap_err();
         assert!(torn.to_string().contains("does not begin where"), "{torn}");
+    });
+}
+
+#[test]
+fn work_that_is_undone_leaves_no_trace() {
+    play(coded(), async |driver| {
+        let (mut known, first) = one_round(driver).await;
+        // A base that nobody can train from: steps are undone until there is another.
+        let good = driver.base.clone();
+        driver.fold(0, &vec![50.0; good.len()]).await;
+        known.bases.push(driver.base.clone());
+        driver.train(1);
+        assert!(matches!(driver.report().await, Report::Trouble { fatal: false, .. }));
+        driver.send(Job::Pause);
+        let (round, hash, weights) = (2, state_hash(&good), f32_to_le(&good).into());
+        driver.send(Job::Base { round, hash, weights });
+        while driver.report().await != (Report::Based { round, hash }) {}
+        (driver.base, known.bases) = (good.clone(), [known.bases, vec![good]].concat());
+        driver.send(Job::Cut { round });
+        assert!(matches!(driver.report().await, Report::Withheld { round: 2, .. }));
+        driver.train(2);
+        steps(driver, 20).await;
+        let sent = driver.cut(2).await;
+        for segment in 0..sent.trace.segments {
+            let dossier = driver.disclose(2, segment).await.unwrap();
+            let case = case(2, &sent, Some(first.trace.hash), segment);
+            let likeness = replay(&known, &case, &dossier).await.unwrap();
+            assert_same(&likeness);
+            assert_eq!(likeness.origin, Origin::Restarted);
+        }
+    });
+}
+
+#[test]
+fn muon_is_replayed_too() {
+    let mut spec = coded();
+    spec.inner.optimizer = Optimizer::Muon;
+    play(spec.clone(), async |driver| {
+        let (known, sent) = one_round(driver).await;
+        for segment in 0..sent.trace.segments {
+            let dossier = driver.disclose(0, segment).await.unwrap();
+            let replayer = Replayer::new(&spec, manifest(&known.shard).into(), Device::flex());
+            let likeness = replayer.replay(&case(0, &sent, None, segment), &dossier, &known).await.unwrap();
+            assert_same(&likeness);
+        }
     });
 }
