@@ -122,6 +122,7 @@ impl Replayer {
             moments: moments.unwrap_or([Match::EQUAL; 2]),
             loss: segment.loss - again.loss,
             sent,
+            steps: segment.steps(),
             tokens: segment.steps() * u64::from(self.spec.inner.batch) * u64::from(self.spec.inner.seq),
             origin,
         })

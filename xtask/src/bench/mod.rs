@@ -1,5 +1,6 @@
 //! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
 
+mod calibrate;
 mod codec;
 mod learn;
 mod ledger;
@@ -16,6 +17,7 @@ use crate::paths::Paths;
 /// Runs one by name; what follows the name goes to it.
 pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
+        "calibrate" => calibrate::run(paths, args),
         "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
         "ledger" => ledger::run(paths, args),
@@ -23,7 +25,9 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
         "step" => step::run(paths, args),
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
-        _ => bail!("There is no bench {name}. There are: codec, learn, ledger, round, step, swarm, transport."),
+        _ => bail!(
+            "There is no bench {name}. There are: calibrate, codec, learn, ledger, round, step, swarm, transport."
+        ),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! `calibrate record DATA_FOLDER FILE cpu|gpu` trains honestly and dishonestly on one device and writes what
 //! would be disclosed; `calibrate replay FILE cpu|gpu [MOST_STEPS]` runs it again, on another device or on other
-//! cores, and prints one JSON object a segment. `cargo xtask bench calibrate` makes a report of both.
+//! cores, and prints one JSON object a segment; `calibrate report LINES…` makes tables of such lines. `cargo xtask
+//! bench calibrate` does all of it.
 
 mod cases;
 mod play;
+mod report;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -73,7 +75,11 @@ fn main() -> ExitCode {
             let most = most.parse().map_err(|_| format!("{most} is no number of steps"));
             choice(device).and_then(|device| replay(file, device, most?))
         }
-        _ => Err("usage: calibrate record DATA_FOLDER FILE cpu|gpu, or replay FILE cpu|gpu [MOST_STEPS]".to_owned()),
+        ["report", ref files @ ..] if !files.is_empty() => report::print(files),
+        _ => {
+            Err("usage: calibrate record DATA_FOLDER FILE cpu|gpu, replay FILE cpu|gpu [MOST_STEPS], or report LINES…"
+                .to_owned())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,15 +117,15 @@ fn replay(file: &str, device: DeviceChoice, most: u64) -> Result<(), String> {
         let (name, fault) = (&shown.name, |fault| format!("{}: {fault}", shown.name));
         let likeness = block_on(replayer.replay(&case, &shown.dossier, &record)).map_err(fault)?;
         let dossier: Dossier = postcard::from_bytes(&shown.dossier).map_err(|error| error.to_string())?;
-        let steps = dossier.trace.segments[usize::from(segment)].steps();
+        let traced = &dossier.trace.segments[usize::from(segment)];
         let pair = |m: Match| json!([m.ratio, m.cosine]);
         println!(
             "{}",
             json!({
-                "name": name, "round_steps": shown.steps, "steps": steps, "segment": segment,
+                "name": name, "round_steps": shown.steps, "steps": traced.steps(), "segment": segment,
                 "recorded": record.backend, "replayed": info.backend, "same": likeness.is_same(),
                 "way": pair(likeness.way), "momentum": pair(likeness.moments[0]), "scale": pair(likeness.moments[1]),
-                "loss": likeness.loss, "update": likeness.sent.map(|sent| pair(sent[0])),
+                "loss": traced.loss, "loss_less": likeness.loss, "update": likeness.sent.map(|sent| pair(sent[0])),
                 "rest": likeness.sent.map(|sent| pair(sent[1])),
                 "bytes_per_param": shown.dossier.len() as f64 / params as f64,
             })
