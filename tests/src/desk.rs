@@ -44,7 +44,11 @@ pub struct Desk {
 impl Desk {
     /// A coordinator of a run with 10 s rounds, 5 s grace and this quorum.
     pub fn new(quorum: u32) -> Self {
-        let run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum, stale: 0.5 });
+        Self::with(tiny_run(RoundRule { seconds: 10, grace: 5, quorum, stale: 0.5 }))
+    }
+
+    /// A coordinator of this run.
+    pub fn with(run: Run) -> Self {
         let identity = Identity::from_secret([9; 32]);
         let journal = vec![Event::Genesis { run: run.spec.id(), base: BlobRef::of(&run.weights) }];
         let machine = Coordinator::restore(identity.clone(), run.spec.clone(), journal.clone(), []).unwrap();

@@ -68,7 +68,13 @@ fn receipt(coordinator: &Identity) -> Receipt {
     let proven = Proven { index: 2, entry: vec![1, 2, 3], path: vec![[3; 32]; 2] };
     let receipt = tributary_ledger::Receipt { settled: proven.clone(), paid: Some(proven) };
     let held = Held { provisional: 1, verified: 2, r#final: 3, forfeited: 4 };
-    Receipt { checkpoint: Signed::new(coordinator, &checkpoint), continues: vec![[4; 32]], receipt, held }
+    Receipt {
+        checkpoint: Signed::new(coordinator, &checkpoint),
+        since: Some(2),
+        continues: vec![[4; 32]],
+        receipt,
+        held,
+    }
 }
 
 fn fold_manifest(desk: &Desk, accepted: usize) -> FoldManifest {

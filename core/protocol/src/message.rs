@@ -36,6 +36,8 @@ pub enum ToCoordinator {
         /// Its dossier, for the coordinator to fetch from the sender; `None`: it isn't kept any more.
         dossier: Option<BlobRef>,
     },
+    /// The newest ledger that the sender knows has so many entries: the receipt that came continues another.
+    Seen(u64),
     /// Nothing will come from the sender for this round: no need to wait.
     Pass {
         /// The round.
@@ -186,7 +188,9 @@ pub struct Welcome {
 pub struct Receipt {
     /// The ledger as the coordinator stands by it.
     pub checkpoint: Signed<Checkpoint>,
-    /// The proof that it continues what it was at [`Hello::seen`], or at the receipt before.
+    /// The entries that it is proved to continue: [`Hello::seen`], or those of the receipt before.
+    pub since: Option<u64>,
+    /// The proof of that.
     pub continues: Vec<Digest>,
     /// The round's end and the receiver's pay, with the proof that they are in it.
     pub receipt: tributary_ledger::Receipt,
@@ -424,7 +428,10 @@ impl Message for ToCoordinator {
         match self {
             ToCoordinator::Hello(hello) => text(&hello.agent),
             ToCoordinator::Status(status) => text(&status.device),
-            ToCoordinator::Commit(_) | ToCoordinator::Disclosed { .. } | ToCoordinator::Pass { .. } => Ok(()),
+            ToCoordinator::Commit(_)
+            | ToCoordinator::Disclosed { .. }
+            | ToCoordinator::Seen(_)
+            | ToCoordinator::Pass { .. } => Ok(()),
         }
     }
 

@@ -11,9 +11,16 @@ use crate::update::Update;
 /// Sums of a sketch: an error of about 0.03 in a cosine.
 pub const WIDTH: usize = 1024;
 
+/// Of so many sums the product says well enough whether the whole is worth a look: most pairs are not.
+const GLANCE: usize = 64;
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sketch(Vec<f32>);
+pub struct Sketch {
+    sums: Vec<f32>,
+    /// Of all the sums, and of the first [`GLANCE`].
+    norms: [f64; 2],
+}
 
 impl Sketch {
     /// The sketch of an update. Sketches are comparable that have the same key.
@@ -25,15 +32,25 @@ impl Sketch {
             let sum = &mut sums[(hash >> 1) as usize % WIDTH];
             *sum += if hash & 1 == 0 { value } else { -value };
         }
-        Self(sums)
+        let norm = |sums: &[f32]| product(sums, sums).sqrt();
+        Self { norms: [norm(&sums), norm(&sums[..GLANCE])], sums }
+    }
+
+    /// Whether the cosine is at least `cosine`, which is near 1. Of two that are far apart it costs little to say so.
+    pub fn is_near(&self, other: &Self, cosine: f64) -> bool {
+        let glance = product(&self.sums[..GLANCE], &other.sums[..GLANCE]);
+        glance >= cosine / 2.0 * self.norms[1] * other.norms[1] && self.cosine(other) >= cosine
     }
 
     /// The cosine of the angle between two updates, about; zero if one is zero.
     pub fn cosine(&self, other: &Self) -> f64 {
-        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        let norms = (product(&self.0, &self.0) * product(&other.0, &other.0)).sqrt();
-        if norms > 0.0 { product(&self.0, &other.0) / norms } else { 0.0 }
+        let norms = self.norms[0] * other.norms[0];
+        if norms > 0.0 { product(&self.sums, &other.sums) / norms } else { 0.0 }
     }
+}
+
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
@@ -64,7 +81,9 @@ mod tests {
         assert!(me.cosine(&sketch(scaled)) > 0.999);
         // 1/√(1 + 0.3²)
         assert!((me.cosine(&sketch(noisy)) - 0.958).abs() < 0.02);
-        assert!(me.cosine(&sketch(other)).abs() < 0.1);
+        assert!(me.cosine(&sketch(other.clone())).abs() < 0.1);
         assert_eq!(me.cosine(&sketch(vec![0.0; count])), 0.0);
+        let slightly = mine.iter().zip(&other).map(|(mine, other)| mine + 0.1 * other).collect();
+        assert!(me.is_near(&sketch(slightly), 0.95) && !me.is_near(&sketch(other), 0.95));
     }
 }

@@ -136,7 +136,7 @@ impl State {
     /// Takes over what the ledger says now.
     pub(crate) fn books(&mut self, machine: &Coordinator) {
         self.credits = machine.book().ledger().balances().map(|(who, balance)| (Id(*who), balance)).collect();
-        self.checkpoint = machine.checkpoint().and_then(|checkpoint| postcard::to_stdvec(&checkpoint).ok());
+        self.checkpoint = machine.checkpoint().and_then(|checkpoint| postcard::to_stdvec(checkpoint).ok());
     }
 
     /// Adds a settled round.

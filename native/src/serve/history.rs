@@ -1,6 +1,5 @@
 //! What the journal says has settled, and how a damaged newest state comes back from it.
 
-use tributary_protocol::check::Check;
 use tributary_protocol::coordinator::{Event, FoldPlan, Input};
 use tributary_protocol::message::FoldManifest;
 use tributary_protocol::spec::RunSpec;
@@ -68,6 +67,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use tributary_protocol::check::Check;
     use tributary_protocol::message::{Accepted, Reason};
     use tributary_protocol::spec::{
         Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, Tokenizer, UpdateFormat,

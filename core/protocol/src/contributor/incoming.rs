@@ -26,6 +26,11 @@ impl Contributor {
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
             ToContributor::Receipt(receipt) => {
                 let Some(terms) = self.terms() else { return };
+                let seen = self.receipts.seen();
+                if let Some(size) = seen.filter(|_| receipt.since != seen) {
+                    // It crossed what this contributor said that it knows, or never heard it.
+                    return self.out.push_back(Output::Send(ToCoordinator::Seen(size)));
+                }
                 if let Some(bytes) = self.receipts.take(&terms, &receipt) {
                     self.out.push_back(Output::Remember(bytes));
                     self.gossip();

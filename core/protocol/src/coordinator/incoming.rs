@@ -21,6 +21,12 @@ impl Coordinator {
             _ if !self.peers.contains_key(&from) => self.refuse_frame(from, "a message came before the hello"),
             ToCoordinator::Status(status) => self.status(now, from, status),
             ToCoordinator::Commit(commit) => self.commit(now, from, commit),
+            ToCoordinator::Seen(size) => {
+                if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.seen != Some(size)) {
+                    peer.seen = Some(size);
+                    self.send_receipt(from);
+                }
+            }
             ToCoordinator::Disclosed { round, segment, dossier } => self.disclosed(from, round, segment, dossier),
             ToCoordinator::Pass { round } => {
                 if let Some(peer) = self.peers.get_mut(&from) {

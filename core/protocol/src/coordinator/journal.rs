@@ -72,6 +72,7 @@ impl Coordinator {
             refusals: Default::default(),
             book: Default::default(),
             indices: Default::default(),
+            signed: None,
             docket: Default::default(),
             referee: Default::default(),
             past: Default::default(),
@@ -88,6 +89,7 @@ impl Coordinator {
         if entries.next().is_some() {
             return Err(RestoreError::Entries);
         }
+        machine.sign_book();
         for (name, update) in machine.updates.fetching() {
             machine.fetch(name, update);
         }

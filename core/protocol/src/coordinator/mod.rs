@@ -24,7 +24,7 @@ mod updates;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tributary_ledger::{Book, Entry, Finding};
+use tributary_ledger::{Book, Checkpoint, Entry, Finding};
 
 pub use journal::{Event, RestoreError};
 pub use plan::{FoldPlan, accept};
@@ -215,6 +215,8 @@ pub struct Coordinator {
     book: Book,
     /// The newest receipts: by whom, and that of the round itself.
     indices: BTreeMap<Option<tributary_ledger::Key>, (u64, Entry)>,
+    /// What the coordinator stands by: the log as it is now.
+    signed: Option<Signed<Checkpoint>>,
     docket: Docket,
     referee: Referee,
     /// As many as a replay can need.
@@ -336,6 +338,7 @@ impl Coordinator {
         let Stage::Folding(Folding { open, findings, standings, .. }) = std::mem::take(&mut self.stage) else { return };
         let entries = self.write_batch(&open.manifest, &open.signed, &fold, &manifest, &findings);
         let entries = entries.expect("what a round did follows from what the rounds before it did");
+        self.sign_book();
         let event = Event::Settled { fold: fold.clone(), momentum, standings: standings.clone() };
         self.out.push_back(Output::Journal { event, entries });
         let late = self.settle(&open.manifest, &manifest, momentum, standings);

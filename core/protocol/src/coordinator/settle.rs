@@ -167,18 +167,23 @@ impl Coordinator {
     }
 
     /// The newest state of the log, as the coordinator stands by it.
-    pub fn checkpoint(&self) -> Option<Signed<Checkpoint>> {
-        self.book.checkpoint().map(|checkpoint| Signed::new(&self.identity, &checkpoint))
+    pub fn checkpoint(&self) -> Option<&Signed<Checkpoint>> {
+        self.signed.as_ref()
+    }
+
+    /// Signs what the log is now.
+    pub(super) fn sign_book(&mut self) {
+        self.signed = self.book.checkpoint().map(|checkpoint| Signed::new(&self.identity, &checkpoint));
     }
 
     /// Gives a contributor its receipt of the newest settled round, with the proof that the log still begins as
     /// when the contributor last heard of it.
     pub(super) fn send_receipt(&mut self, to: Id) {
-        let Some(checkpoint) = self.checkpoint() else { return };
+        let Some(checkpoint) = self.signed.clone() else { return };
         let size = self.book.len();
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let continues =
-            peer.seen.map_or_else(Vec::new, |seen| self.book.tree().consistency(seen, size).unwrap_or_default());
+        let since = peer.seen;
+        let continues = since.and_then(|since| self.book.tree().consistency(since, size)).unwrap_or_default();
         peer.seen = Some(size);
         let prove = |who: Option<Key>| {
             let (index, entry) = self.indices.get(&who)?;
@@ -187,7 +192,10 @@ impl Coordinator {
         let Some(settled) = prove(None) else { return };
         let receipt = tributary_ledger::Receipt { settled, paid: prove(Some(to.0)) };
         let held = self.book.ledger().balance(&to.0);
-        self.send(to, ToContributor::Receipt(Box::new(Receipt { checkpoint, continues, receipt, held: held.into() })));
+        self.send(
+            to,
+            ToContributor::Receipt(Box::new(Receipt { checkpoint, since, continues, receipt, held: held.into() })),
+        );
     }
 
     pub(super) fn send_receipts(&mut self) {

@@ -262,7 +262,7 @@ impl Updates {
             return Fetched::Nothing;
         };
         let same = |(other, entry): (&Name, &Entry)| {
-            let near = entry.sketch.as_ref().is_some_and(|other| sketch.cosine(other) >= COPY);
+            let near = entry.sketch.as_ref().is_some_and(|other| sketch.is_near(other, COPY));
             (*other != name && near).then_some((*other, entry.number))
         };
         let copies: Vec<_> = self.entries.iter().filter_map(same).collect();

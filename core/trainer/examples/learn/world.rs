@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::executor::block_on;
 use serde_json::json;
-use tributary_protocol::coordinator::{Received, accept};
+use tributary_protocol::coordinator::{FULL, Received, accept};
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{self, OuterState, Term, state_hash};
 use tributary_protocol::spec::RunSpec;
@@ -247,7 +247,7 @@ impl<'a> Laboratory<'a> {
         sent.sort_by_key(|sent| sent.peer);
         let mut received = Vec::new();
         for Sent { peer, blob, tokens, norms, .. } in &sent {
-            received.push(Received { peer: *peer, update: *blob, age: 0, tokens: *tokens, norms });
+            received.push((Received { peer: *peer, update: *blob, age: 0, tokens: *tokens, norms, score: None }, FULL));
         }
         let accepted = accept(&received);
         let clips: Vec<_> = accepted.iter().map(|accepted| accepted.factors(self.layout.len())).collect();
