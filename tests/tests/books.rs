@@ -246,7 +246,8 @@ fn a_contributor_checks_its_receipts_and_what_it_remembers_outlives_it() {
         settle(&mut other, &people);
     }
     let mut machine = contributor(&desk, &people[0], remembered);
-    let (remember, proof) = take(&mut machine, &receipt(&other, &people[0]));
+    let since = Some(desk.entries.len() as u64);
+    let (remember, proof) = take(&mut machine, &Receipt { since, ..receipt(&other, &people[0]) });
     let ProofView::Bad { why } = proof else { panic!("{proof:?}") };
     assert!(remember.is_none() && why.contains("has changed its ledger"), "{why}");
     // And that stays said.

@@ -117,8 +117,7 @@ impl Coordinator {
                 // Opened again: what was made for it before is void.
                 self.updates.void(self.round);
                 self.docket.void(self.round);
-                self.updates.open(self.round, self.base.hash);
-                self.stage = Stage::Open(Round::restore(&self.spec, signed, manifest));
+                self.opened(Round::restore(&self.spec, signed, manifest));
             }
             Event::Committed { from, commit: signed } => {
                 let commit = signed.open(&from)?;
@@ -133,9 +132,9 @@ impl Coordinator {
                 if manifest.round != self.round || manifest.base != self.base.hash {
                     return Err(out_of_place);
                 }
-                let Stage::Open(open) = std::mem::take(&mut self.stage) else { return Err(out_of_place) };
+                let Stage::Open(_) = std::mem::take(&mut self.stage) else { return Err(out_of_place) };
                 self.read_batch(entries)?;
-                self.settle(&open.manifest, &manifest, momentum, standings);
+                self.settle(&manifest, momentum, standings);
             }
             Event::Evaluated(evaluation) => self.keep(evaluation),
         }

@@ -10,6 +10,7 @@
 //! coordinator that dies anywhere and is restored from its journal goes on with the same round,
 //! and pays nothing twice: a round is paid by one event, [`Event::Settled`].
 
+mod close;
 mod incoming;
 mod journal;
 mod judge;
@@ -34,15 +35,12 @@ pub use settle::rule;
 pub use updates::{Examined, Received};
 
 use crate::limits::VIEW_HISTORY;
-use crate::message::{
-    BadFrame, Evaluation, FoldManifest, Open, PeerKind, Reason, RoundManifest, Status, ToContributor, ToCoordinator,
-    Verdict,
-};
+use crate::message::{BadFrame, Evaluation, Open, PeerKind, Reason, Status, ToContributor, ToCoordinator, Verdict};
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id, Identity, Millis, Signed};
 use links::Linking;
-use referee::{Found, Referee};
-use round::{Folding, Round, Stage};
+use referee::Referee;
+use round::{Round, Stage};
 use settle::Docket;
 use updates::{Fetched, Name, Updates};
 
@@ -182,6 +180,9 @@ pub struct Stats {
     pub dropped: u64,
 }
 
+/// Openings that are remembered: with a round that goes again and again, the newest of them.
+const MOST_PAST: usize = 64;
+
 #[derive(Debug)]
 struct Peer {
     kind: PeerKind,
@@ -219,7 +220,7 @@ pub struct Coordinator {
     signed: Option<Signed<Checkpoint>>,
     docket: Docket,
     referee: Referee,
-    /// As many as a replay can need.
+    /// Openings of rounds, oldest first, as far back as a replay can need.
     past: VecDeque<PastRound>,
     evaluations: VecDeque<Evaluation>,
     roster_at: Millis,
@@ -318,46 +319,6 @@ impl Coordinator {
         }
     }
 
-    fn folded(&mut self, round: u64, step: BlobRef, next: BlobRef, momentum: BlobRef) {
-        let Stage::Folding(folding) = &self.stage else { return };
-        if folding.round() != round || self.round != round {
-            return;
-        }
-        let manifest = FoldManifest {
-            run: self.run,
-            round,
-            base: self.base.hash,
-            accepted: folding.accepted.clone(),
-            rate: folding.rate,
-            step,
-            next,
-            pool: self.pool_for_work(&folding.findings),
-            probe: self.probe_seed(round),
-        };
-        let fold = Signed::new(&self.identity, &manifest);
-        let Stage::Folding(Folding { open, findings, standings, .. }) = std::mem::take(&mut self.stage) else { return };
-        let entries = self.write_batch(&open.manifest, &open.signed, &fold, &manifest, &findings);
-        let entries = entries.expect("what a round did follows from what the rounds before it did");
-        self.sign_book();
-        let event = Event::Settled { fold: fold.clone(), momentum, standings: standings.clone() };
-        self.out.push_back(Output::Journal { event, entries });
-        let late = self.settle(&open.manifest, &manifest, momentum, standings);
-        late.into_iter().for_each(|name| self.refuse_update(name, Reason::Late));
-        self.stats.accepted += manifest.accepted.len() as u64;
-        self.send_all(ToContributor::Folded(fold));
-        self.send_receipts();
-        self.out.push_back(Output::Evaluate { round: self.round, base: self.base });
-    }
-
-    fn fold_failed(&mut self, round: u64, peer: Id, age: u8, why: Reason) {
-        if let Some(findings) = self.stage.reopen(round, &peer, age) {
-            self.referee.put_back(findings);
-            let name = (peer, round - u64::from(age));
-            self.updates.refuse(name, why);
-            self.refuse_update(name, why);
-        }
-    }
-
     fn evaluated(&mut self, evaluation: Evaluation) {
         self.journal(Event::Evaluated(evaluation));
         self.keep(evaluation);
@@ -371,33 +332,15 @@ impl Coordinator {
         }
     }
 
-    /// Moves the head on; returns the updates that were never folded and are too old now. The same for a round
-    /// that has just folded and for one in the journal.
-    fn settle(
-        &mut self,
-        opened: &RoundManifest,
-        manifest: &FoldManifest,
-        momentum: BlobRef,
-        standings: Vec<(Id, Standing)>,
-    ) -> Vec<Name> {
-        standings.into_iter().for_each(|(who, standing)| self.referee.set(who, standing));
-        let base = self.base;
-        self.past.push_back(PastRound { round: self.round, seed: opened.seed, base, step: Some(manifest.step) });
-        while self.past.len() as u64 > TRACE_ROUNDS + u64::from(self.spec.check.settle) {
+    /// A round is open.
+    fn opened(&mut self, round: Round) {
+        self.updates.open(self.round, self.base.hash);
+        self.past.push_back(PastRound { round: self.round, seed: round.manifest.seed, base: self.base });
+        let oldest = self.round.saturating_sub(TRACE_ROUNDS + u64::from(self.spec.check.settle));
+        while self.past.front().is_some_and(|past| past.round < oldest) || self.past.len() > MOST_PAST {
             self.past.pop_front();
         }
-        self.round += 1;
-        self.base = manifest.next;
-        self.momentum = Some(momentum);
-        self.stage = Stage::Idle;
-        self.updates.settled(manifest)
-    }
-
-    /// The round's pool less the witnesses' part.
-    fn pool_for_work(&self, findings: &[Found]) -> u64 {
-        let me = self.identity.id();
-        let witnessed = findings.iter().filter(|found| found.by != me).map(|found| found.tokens).sum();
-        rule(&self.spec).parts(witnessed).0
+        self.stage = Stage::Open(round);
     }
 
     fn fetch(&mut self, name: Name, update: BlobRef) {
@@ -409,108 +352,11 @@ impl Coordinator {
 
     /// The seed of a round whose updates still count.
     fn seed(&self, round: u64) -> Option<Hash> {
-        let open = match &self.stage {
-            Stage::Open(open) => Some(open),
-            Stage::Folding(folding) => Some(&folding.open),
-            Stage::Idle => None,
-        };
-        let open = open.filter(|open| open.manifest.round == round).map(|open| open.manifest.seed);
-        open.or_else(|| self.past.iter().find(|past| past.round == round).map(|past| past.seed))
+        self.past.iter().rev().find(|past| past.round == round).map(|past| past.seed)
     }
 
     fn journal(&mut self, event: Event) {
         self.out.push_back(Output::Journal { event, entries: Vec::new() });
-    }
-
-    /// Opens, closes and folds rounds as time and peers allow.
-    fn advance(&mut self, now: Millis) {
-        if let Stage::Idle = self.stage
-            && self.peers_suffice()
-        {
-            self.open(now);
-        }
-        let Stage::Open(open) = &mut self.stage else { return };
-        let (peers, updates, round) = (&self.peers, &self.updates, self.round);
-        let all_in = || {
-            let is_in = |(id, peer): (&Id, &Peer)| peer.passed == Some(round) || updates.is_resolved(id, round);
-            !peers.is_empty() && peers.iter().all(is_in) && !updates.is_awaited(round)
-        };
-        if !open.is_over(now, all_in) {
-            return;
-        }
-        match std::mem::take(&mut self.stage) {
-            Stage::Open(open) if self.has_quorum() => self.fold(now, open),
-            _ => self.void(now),
-        }
-    }
-
-    /// Judges what there is and folds what is left of it.
-    fn fold(&mut self, now: Millis, open: Round) {
-        let (round, me) = (self.round, self.identity.id());
-        let check = self.spec.check;
-        self.referee.expire(round, &check, me);
-        let findings = self.referee.take();
-        let (kept, refused) = self.judge(round, &findings);
-        for (name, why) in refused {
-            self.updates.refuse(name, why);
-            self.refuse_update(name, why);
-        }
-        let received = self.updates.received(round);
-        let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
-        let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
-        let judged: Vec<_> =
-            received.into_iter().filter_map(|u| quality(&u).map(|(q, _)| *q).map(|q| (u, q))).collect();
-        let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
-        let accepted = plan::accept(&judged);
-        if contributors < self.spec.round.quorum as usize {
-            self.referee.put_back(findings);
-            return self.void(now);
-        }
-        let mut standings: BTreeMap<Id, Standing> = BTreeMap::new();
-        for ((who, _), (_, standing)) in qualities {
-            standings.insert(who, standing);
-        }
-        for (who, (_, finding)) in Found::wrong(&findings) {
-            let standing = standings.entry(who).or_insert(self.referee.standing(&who));
-            standing.folded = 0;
-            standing.struck |= finding == Finding::Different;
-        }
-        let rate = self.spec.outer.rate(contributors);
-        let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());
-        let plan = FoldPlan { round, base, momentum, accepted: accepted.clone(), outer, rate };
-        self.out.push_back(Output::Fold(plan));
-        let standings = standings.into_iter().collect();
-        self.stage = Stage::Folding(Folding { open, accepted, rate, findings, standings });
-    }
-
-    fn has_quorum(&self) -> bool {
-        plan::contributors(self.updates.received(self.round).iter().map(|update| update.peer))
-            >= self.spec.round.quorum as usize
-    }
-
-    /// The round goes again, under its number, once there are contributors for it.
-    fn void(&mut self, now: Millis) {
-        for name in self.updates.void(self.round) {
-            self.refuse_commit(name, Reason::Unavailable);
-        }
-        self.docket.void(self.round);
-        self.referee.void(self.round);
-        if self.peers_suffice() {
-            self.open(now);
-        }
-    }
-
-    fn peers_suffice(&self) -> bool {
-        self.peers.len() >= self.spec.round.quorum as usize
-    }
-
-    fn open(&mut self, now: Millis) {
-        let round = Round::open(&self.identity, &self.spec, self.run, self.round, self.base.hash, now);
-        self.journal(Event::Opened(round.signed.clone()));
-        self.send_all(ToContributor::Open(round.announcement(now)));
-        self.peers.values_mut().for_each(|peer| peer.passed = None);
-        self.updates.open(self.round, self.base.hash);
-        self.stage = Stage::Open(round);
     }
 
     fn tell(&mut self, peer: Id, round: u64, verdict: Verdict) {

@@ -45,7 +45,7 @@ pub struct ReplayOrder {
     pub rounds: Vec<PastRound>,
 }
 
-/// A round as whoever trained in it saw it.
+/// A round as whoever trained in it saw it. One that was opened again is here more than once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PastRound {
     /// Its number.
@@ -54,8 +54,6 @@ pub struct PastRound {
     pub seed: Hash,
     /// What it was trained from.
     pub base: BlobRef,
-    /// What it became, once it has folded.
-    pub step: Option<BlobRef>,
 }
 
 /// Rounds that a trace can reach back, and that are kept beyond those whose replays may be under way.
