@@ -93,7 +93,12 @@ struct Outcome {
     backend: String,
     /// Bytes of blobs that both contributors received from each other, and from the coordinator.
     bulk: (u64, u64),
+    /// Receipts whose proofs each contributor checked, or what it found wrong.
+    receipts: BTreeMap<&'static str, Receipts>,
 }
+
+/// Receipts that were checked and are shown, or what was found wrong with one.
+type Receipts = std::result::Result<usize, String>;
 
 impl Outcome {
     fn gather(coordinator: &Coordinator, tab: &Contributor, native: &Contributor) -> Result<Self> {
@@ -127,12 +132,14 @@ impl Outcome {
         let heldout = before.chain(after);
         let bulk = (tab.bulk.0 + native.bulk.0, tab.bulk.1 + native.bulk.1);
         let (heldout, accepted) = (heldout.collect(), accepted.into());
-        Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk })
+        let receipts = [("native", native.receipts), ("tab", tab.receipts)].into();
+        Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk, receipts })
     }
 
     /// Whether every peer has folded all of the rounds that the coordinator has, and their loss is known.
     fn is_settled(&self) -> bool {
-        self.states.values().all(|states| states.len() == self.rounds.len()) && self.bpb().1.is_some()
+        let paid = self.receipts.values().all(|receipts| receipts.as_ref().is_ok_and(|n| *n >= ACCEPTED));
+        self.states.values().all(|states| states.len() == self.rounds.len()) && self.bpb().1.is_some() && paid
     }
 
     /// Before the first of the rounds, and after the last.
@@ -159,6 +166,7 @@ impl Outcome {
             "accepted": self.accepted,
             "bulk_bytes_direct": self.bulk.0,
             "bulk_bytes_coordinator": self.bulk.1,
+            "receipts_verified": self.receipts.iter().map(|(peer, n)| (*peer, n.clone().unwrap_or(0))).collect::<BTreeMap<_, _>>(),
         })
     }
 
@@ -175,6 +183,13 @@ impl Outcome {
         if let Some((peer, n)) = self.accepted.iter().find(|(_, n)| **n < ACCEPTED) {
             bail!("The {peer} was accepted in {n} rounds, wanted at least {ACCEPTED}.");
         }
+        for (peer, receipts) in &self.receipts {
+            match receipts {
+                Ok(n) if *n >= ACCEPTED => {}
+                Ok(n) => bail!("The {peer} has verified {n} receipts, wanted at least {ACCEPTED}."),
+                Err(why) => bail!("The {peer} does not believe the ledger: {why}"),
+            }
+        }
         if self.backend != "webgpu" {
             bail!("The tab trained on {:?}, not on WebGPU.", self.backend);
         }
@@ -189,7 +204,7 @@ impl Outcome {
 }
 
 /// What a contributor said about its rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Value>,
     /// The newest losses by round, where they are told.
@@ -197,19 +212,25 @@ pub(crate) struct Rows {
     backend: String,
     /// Bytes of blobs received so far from the other contributor, and from the coordinator.
     pub(crate) bulk: (u64, u64),
+    receipts: Receipts,
 }
 
 /// The newest row about each round in a contributor's JSON lines. The program writes a line a round, the
 /// tab whole snapshots, each with the last rounds.
 pub(crate) fn rows(events: &[Value]) -> Rows {
     let mut newest = BTreeMap::new();
-    let (mut backend, mut bulk, mut losses) = (String::new(), (0, 0), Vec::new());
+    let (mut backend, mut bulk, mut losses, mut receipts) = (String::new(), (0, 0), Vec::new(), Ok(0));
     for event in events {
         if let (Some(direct), Some(coordinator)) = (event["bulk_direct"].as_u64(), event["bulk_coordinator"].as_u64()) {
             bulk = (direct, coordinator);
         }
         if let Some(told) = event["losses"].as_array() {
             losses.clone_from(told);
+        }
+        match event["earnings"]["proof"]["kind"].as_str() {
+            Some("good") => receipts = Ok(event["earnings"]["receipts"].as_array().map_or(0, Vec::len)),
+            Some("bad") => receipts = Err(event["earnings"]["proof"]["why"].to_string()),
+            _ => {}
         }
         let own = Some(event).filter(|event| event["event"] == "round");
         for row in event["rounds"].as_array().into_iter().flatten().chain(own) {
@@ -219,7 +240,7 @@ pub(crate) fn rows(events: &[Value]) -> Rows {
             name.clone_into(&mut backend);
         }
     }
-    Rows { rows: newest.into_values().collect(), losses, backend, bulk }
+    Rows { rows: newest.into_values().collect(), losses, backend, bulk, receipts }
 }
 
 #[cfg(test)]
@@ -235,6 +256,7 @@ mod tests {
             heldout: [(2, 9.0), (3, 5.0), (4, 4.0), (5, last)].into(),
             backend: "webgpu".to_owned(),
             bulk: (1, 0),
+            receipts: [("native", Ok(3)), ("tab", Ok(3))].into(),
         }
     }
 
@@ -247,6 +269,8 @@ mod tests {
             (outcome("a", 3, 5.5), Some("did not fall")),
             (Outcome { backend: "cpu".to_owned(), ..outcome("a", 3, 4.5) }, Some("not on WebGPU")),
             (Outcome { bulk: (0, 9), ..outcome("a", 3, 4.5) }, Some("never moved bulk")),
+            (Outcome { receipts: [("tab", Ok(2))].into(), ..outcome("a", 3, 4.5) }, Some("verified 2 receipts")),
+            (Outcome { receipts: [("tab", Err("x".into()))].into(), ..outcome("a", 3, 4.5) }, Some("does not believe")),
         ] {
             let error = outcome.verdict().err().map(|error| error.to_string());
             match refusal {
@@ -262,12 +286,13 @@ mod tests {
         let events = [
             json!({ "rounds": [row(1, "sent")], "device": { "backend": "webgpu" } }),
             json!({ "bulk_direct": 5, "bulk_coordinator": 7 }),
+            json!({ "earnings": { "proof": { "kind": "good" }, "receipts": [{}, {}] } }),
             json!({ "rounds": [row(2, "sent"), row(1, "credited")] }),
         ];
         let found = rows(&events);
         assert_eq!(found.rows, [row(1, "credited"), row(2, "sent")]);
         let line = json!({ "event": "round", "round": 7, "verdict": "credited", "state": "ab" });
         assert_eq!(rows(std::slice::from_ref(&line)).rows, [line]);
-        assert_eq!((found.backend.as_str(), found.bulk), ("webgpu", (5, 7)));
+        assert_eq!((found.backend.as_str(), found.bulk, &found.receipts), ("webgpu", (5, 7), &Ok(2)));
     }
 }

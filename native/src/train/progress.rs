@@ -188,6 +188,7 @@ fn progress_json(snapshot: &Snapshot) -> Value {
         "down_per_s": snapshot.down_per_s,
         "round_bytes_up": snapshot.bytes_round_up,
         "round_bytes_down": snapshot.bytes_round_down,
+        "earnings": snapshot.earnings,
         "bulk_direct": snapshot.bulk_direct,
         "bulk_coordinator": snapshot.bulk_coordinator,
     })
