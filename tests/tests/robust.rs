@@ -21,7 +21,7 @@ fn folds(world: &World) -> Vec<FoldManifest> {
 #[test]
 fn updates_that_are_far_too_large_are_clipped_and_only_they() {
     let mut world = World::new(Config::calm(1, 7));
-    world.exaggerate(0, 10.0);
+    world.exaggerate(0, 200.0);
     world.run_rounds(5);
     world.audit();
     let loud = world.nodes[0].id();
@@ -30,7 +30,7 @@ fn updates_that_are_far_too_large_are_clipped_and_only_they() {
         for accepted in &fold.accepted {
             // The embedding, which every simulated step changes; smaller tensors are hit by chance.
             let factor = accepted.factors(11).iter().find(|clip| clip.tensor == 0).map(|clip| clip.factor);
-            assert!(factor.is_some_and(|factor| factor < 0.5) == (accepted.peer == loud), "{accepted:?}");
+            assert!(factor.is_some_and(|factor| factor < 0.9) == (accepted.peer == loud), "{accepted:?}");
         }
     }
     // Everybody's weights stay within what honest steps can do.

@@ -38,6 +38,11 @@ const SCORED: u32 = 4;
 /// Orders that wait: the updates of a large round, and as many replays.
 const ORDERS: usize = 512;
 
+/// Steps up to which a replay that came out otherwise is proof. It begins at a state that was coded, and in more
+/// steps than this training makes so much of the difference that an honest contributor could be accused (see
+/// core/trainer/calibration.md).
+const TELLING: u64 = 64;
+
 /// Replays that wait at the device; more are not done, which nobody is to blame for.
 const REPLAYS: usize = 64;
 
@@ -218,9 +223,13 @@ impl<'a> Desk<'a> {
         let (who, round, segment) = (order.who, commit.round, order.segment);
         match block_on(self.replayer.replay(&case, dossier, &past)) {
             Ok(likeness) => {
-                let finding = if likeness.is_same() { Finding::Same } else { Finding::Different };
+                let finding = match likeness.is_same() {
+                    true => Some(Finding::Same),
+                    false if likeness.steps <= TELLING => Some(Finding::Different),
+                    false => None,
+                };
                 tracing::info!("{who}, round {round}, segment {segment}: {finding:?}, {likeness:?}");
-                Replayed { tokens: likeness.tokens, finding: Some(finding) }
+                Replayed { tokens: likeness.tokens, finding }
             }
             Err(fault) if fault.is_ours() => {
                 tracing::warn!("{who}, round {round}, segment {segment} was not run again: {fault}");
