@@ -21,7 +21,7 @@ use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::{self, Update};
 use tributary_protocol::{BlobRef, Hash, Id, fold};
 use tributary_swarm::BlobStore;
-use tributary_trainer::{Case, Evaluator, Replayer, Scorer, Sources, windows};
+use tributary_trainer::{Case, Dossier, Evaluator, Replayer, Scorer, Sources, windows};
 
 use super::store::DiskStore;
 
@@ -38,9 +38,9 @@ const SCORED: u32 = 4;
 /// Orders that wait: the updates of a large round, and as many replays.
 const ORDERS: usize = 512;
 
-/// Steps up to which a replay that came out otherwise is proof. It begins at a state that was coded, and in more
-/// steps than this training makes so much of the difference that an honest contributor could be accused (see
-/// core/trainer/calibration.md).
+/// Steps of a segment that is run again. A replay begins at a state that was coded, and in more steps than this
+/// training makes so much of the difference that an honest contributor could be accused (see
+/// core/trainer/calibration.md); of a longer one only its account is checked.
 const TELLING: u64 = 64;
 
 /// Replays that wait at the device; more are not done, which nobody is to blame for.
@@ -221,15 +221,17 @@ impl<'a> Desk<'a> {
         };
         let past = Past { store: self.store, order };
         let (who, round, segment) = (order.who, commit.round, order.segment);
+        let steps = |dossier: &Dossier| dossier.trace.segments[usize::from(segment)].steps();
+        match self.replayer.open(&case, dossier, &past) {
+            // It holds together, and more can't be told.
+            Ok((dossier, _)) if steps(&dossier) > TELLING => return Replayed::default(),
+            _ => {}
+        }
         match block_on(self.replayer.replay(&case, dossier, &past)) {
             Ok(likeness) => {
-                let finding = match likeness.is_same() {
-                    true => Some(Finding::Same),
-                    false if likeness.steps <= TELLING => Some(Finding::Different),
-                    false => None,
-                };
+                let finding = if likeness.is_same() { Finding::Same } else { Finding::Different };
                 tracing::info!("{who}, round {round}, segment {segment}: {finding:?}, {likeness:?}");
-                Replayed { tokens: likeness.tokens, finding }
+                Replayed { tokens: likeness.tokens, finding: Some(finding) }
             }
             Err(fault) if fault.is_ours() => {
                 tracing::warn!("{who}, round {round}, segment {segment} was not run again: {fault}");
