@@ -1,6 +1,6 @@
 //! Every bound of the protocol, with its unit and its reason.
 
-/// Bytes of one control frame. A fold manifest names at most [`MAX_CONTRIBUTORS`] updates at 84 bytes and
+/// Bytes of one control frame. A fold manifest names at most [`MAX_CONTRIBUTORS`] updates at 88 bytes and
 /// [`MAX_CLIPS`] times 6 each, which is the largest thing a control stream carries.
 pub const MAX_CONTROL_FRAME: usize = 256 * 1024;
 

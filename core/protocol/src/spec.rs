@@ -205,7 +205,7 @@ pub struct Coding {
 /// What a round pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reward {
-    /// Credits a settled round shares among its accepted contributors.
+    /// Credits that a settled round shares among those whose work counted.
     pub pool: u64,
 }
 

@@ -56,7 +56,8 @@ pub struct FoldManifest {
     pub next: BlobRef,
     /// Credits shared out by accepted tokens times quality: the round's pool less the witnesses' part.
     pub pool: u64,
-    /// Names the text on which the updates were judged ([`crate::probe`]). Nobody but the coordinator knew it before.
+    /// Names the text on which the updates were judged ([`crate::coordinator::Probe`]). Nobody but the coordinator knew it
+    /// before.
     pub probe: Hash,
 }
 
