@@ -2,7 +2,10 @@
 //!
 //! A contributor tells with each update how it got there: its *trace*, a list of *segments*, each from one
 //! state that it wrote down to the next. The coordinator names a segment once the update is promised; the
-//! contributor then shows that segment's *dossier*, and somebody else runs the segment again.
+//! contributor then shows that segment's *dossier*, and the coordinator runs the segment again.
+//!
+//! Only numbers and a name; [`crate::spec::RunSpec::check`] refuses the former where they make no sense, and
+//! [`crate::message::Commit::check`] a trace of no or too many segments.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +35,9 @@ pub struct Check {
 }
 
 impl Default for Check {
-    /// At one replay in 16 rounds, whoever cheats in every round keeps `(1 − 1/16)^64 · 16`, a quarter of one
-    /// round's pay, on average before it is caught for the first time; and then it loses the 64 rounds that
-    /// are held.
+    /// At one replay in 16 rounds, whoever cheats in every segment of every round, such that a replay shows it, keeps
+    /// `(1 − 1/16)^64 · 16`, a quarter of one round's pay, on average before it is caught for the first time; and
+    /// then it loses the 64 rounds that are held.
     fn default() -> Self {
         Self { first: 3, rate: 1.0 / 16.0, segments: 4, settle: 4, hold: 64, witness: 0.05, score: 4096 }
     }

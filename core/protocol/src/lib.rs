@@ -18,6 +18,7 @@ pub mod job;
 pub mod limits;
 pub mod links;
 pub mod message;
+pub mod mix;
 mod sign;
 pub mod sketch;
 pub mod spec;

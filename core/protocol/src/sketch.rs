@@ -6,6 +6,7 @@
 //! 1/√[`WIDTH`] of their norms.
 
 use crate::Hash;
+use crate::mix::mix;
 use crate::update::Update;
 
 /// Sums of a sketch: an error of about 0.03 in a cosine.
@@ -51,14 +52,6 @@ impl Sketch {
 
 fn product(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

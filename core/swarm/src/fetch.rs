@@ -19,6 +19,7 @@ use futures_timer::Delay;
 use libp2p::Stream;
 use tributary_protocol::blob::{verify_chunk, verify_list};
 use tributary_protocol::limits::CHUNK;
+use tributary_protocol::mix::mix;
 use tributary_protocol::{BlobRef, Hash, Id};
 use web_time::Instant;
 
@@ -29,7 +30,7 @@ use crate::blob::{
 };
 use crate::meter::{Meter, Way};
 use crate::partial::{Filling, Partial};
-use crate::plan::{Key, Plan, Role, TICK, mix};
+use crate::plan::{Key, Plan, Role, TICK};
 use crate::shun::Shunned;
 use crate::signal::Signal;
 use crate::streams::Opened;

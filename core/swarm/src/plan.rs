@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use tributary_protocol::mix::mix;
+
 use crate::bitmap::Bitmap;
 
 /// Chunks asked of one source and not yet received: 4 MiB, which fills 320 Mbit/s at 100 ms and is all
@@ -304,14 +306,6 @@ impl Plan {
             .then_some("it is far slower than others that have the same");
         last.filter(|_| self.have.count() + self.asked.count() == self.chunks)
     }
-}
-
-/// SplitMix64's finaliser: spreads a number over all bits.
-pub(crate) fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! When to dial again: exponential, with jitter, so that a coordinator that comes back isn't met
 //! by everyone at once.
 
-use crate::Millis;
+use crate::{Millis, mix};
 
 /// The first delay, in milliseconds: a restarted coordinator is back within about this.
 const FIRST: Millis = 1_000;
@@ -30,13 +30,10 @@ impl BackOff {
         whole / 2 + self.random() % (whole / 2 + 1)
     }
 
-    /// SplitMix64 (Steele, Lea and Flood 2014).
     fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let number = mix::mix(self.state);
+        self.state = self.state.wrapping_add(mix::STEP);
+        number
     }
 }
 

@@ -1,4 +1,7 @@
 //! How a round closes: judged, folded, settled, or void.
+//!
+//! Enters: time, and what became of the fold. Leaves: a plan to fold, the settled round with its batch of entries and
+//! receipts, or the round opened again. Refuses to fold without a quorum of work that counts.
 
 use std::collections::BTreeMap;
 
@@ -47,9 +50,7 @@ impl Coordinator {
     pub(super) fn fold_failed(&mut self, round: u64, peer: Id, age: u8, why: Reason) {
         if let Some(findings) = self.stage.reopen(round, &peer, age) {
             self.referee.put_back(findings);
-            let name = (peer, round - u64::from(age));
-            self.updates.refuse(name, why);
-            self.refuse_update(name, why);
+            self.refuse_update((peer, round - u64::from(age)), why);
         }
     }
 
@@ -106,14 +107,13 @@ impl Coordinator {
         let findings = self.referee.take();
         let (kept, refused) = self.judge(round, &findings);
         for (name, why) in refused {
-            self.updates.refuse(name, why);
             self.refuse_update(name, why);
         }
         let received = self.updates.received(round);
         let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
         let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
-        let judged: Vec<_> =
-            received.into_iter().filter_map(|u| quality(&u).map(|(q, _)| *q).map(|q| (u, q))).collect();
+        let judged = received.into_iter().filter_map(|update| quality(&update).map(|(quality, _)| (*quality, update)));
+        let judged: Vec<_> = judged.map(|(quality, update)| (update, quality)).collect();
         let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
         let accepted = plan::accept(&judged);
         if contributors < self.spec.round.quorum as usize {

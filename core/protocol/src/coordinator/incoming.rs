@@ -159,8 +159,9 @@ impl Coordinator {
         first && matches!(reason, Reason::Late | Reason::Full | Reason::Twice | Reason::Struck)
     }
 
-    /// An update that was promised does not count: that is written down.
+    /// An update that was promised does not count: its maker is told, and it is written down.
     pub(super) fn refuse_update(&mut self, name: Name, reason: Reason) {
+        self.updates.refuse(name, reason);
         self.docket.refuse(name, reason);
         self.referee.forget(&name);
         self.refuse_commit(name, reason);

@@ -1,10 +1,13 @@
 //! What a round takes of what came for it, and for how much.
+//!
+//! Enters: the updates that are here, with norms and scores, and findings. Leaves: those that are kept, each with
+//! its quality. Refuses work of whoever was proved wrong, norms far from the round's, and what does harm.
 
 use serde::{Deserialize, Serialize};
 
 use super::referee::{Found, Standing};
 use super::updates::{Name, Received};
-use super::{Coordinator, quality};
+use super::{Coordinator, plan, quality};
 use crate::message::Reason;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
@@ -17,7 +20,8 @@ impl Coordinator {
     pub(super) fn judge(&self, round: u64, findings: &[Found]) -> (Vec<Kept>, Vec<(Name, Reason)>) {
         let struck = self.struck(findings);
         let received = self.updates.received(round);
-        let largest = MOST_NORM * median(received.iter().map(Received::norm)).unwrap_or(f64::INFINITY);
+        let largest =
+            plan::median(received.iter().map(Received::norm)).map_or(f64::INFINITY, |median| MOST_NORM * median);
         let (mut counted, mut refused) = (Vec::new(), Vec::new());
         for update in &received {
             let name = (update.peer, round - u64::from(update.age));
@@ -60,12 +64,3 @@ struct ProbeBasis {
 impl Signable for ProbeBasis {
     const CONTEXT: &'static str = "tributary probe v1";
 }
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    (values.len() >= FEWEST).then(|| values[(values.len() - 1) / 2])
-}
-
-/// Updates without which there is no median to speak of.
-const FEWEST: usize = 3;

@@ -72,9 +72,14 @@ fn bounds<'a>(received: impl Iterator<Item = &'a Received<'a>> + Clone) -> Vec<f
 }
 
 fn bound(norms: impl Iterator<Item = f64>) -> Option<f64> {
+    median(norms).map(|median| CLIP_TO_MEDIAN * median)
+}
+
+/// Of the norms that are not zero; of an even number the lower one.
+pub(super) fn median(norms: impl Iterator<Item = f64>) -> Option<f64> {
     let mut norms: Vec<f64> = norms.filter(|norm| *norm > 0.0).collect();
     norms.sort_by(f64::total_cmp);
-    (norms.len() >= FEWEST).then(|| CLIP_TO_MEDIAN * norms[(norms.len() - 1) / 2])
+    (norms.len() >= FEWEST).then(|| norms[(norms.len() - 1) / 2])
 }
 
 /// The factor on all of an update and those on single tensors. With more than [`MAX_CLIPS`] tensors too large it

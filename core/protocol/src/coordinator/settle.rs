@@ -1,5 +1,8 @@
 //! A round's end in the books: one batch of entries, from which anyone can recompute what it paid, and the
 //! receipts for those whom it paid.
+//!
+//! Enters: the manifest, findings, what was promised and refused since the last round; or a batch of the journal.
+//! Leaves: entries, the signed checkpoint, receipts. Refuses a batch that the ledger's rule does not give.
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ use futures::future::{self, Either};
 use futures::{FutureExt, StreamExt};
 use libp2p::Stream;
 use libp2p::swarm::ConnectionId;
+use tributary_protocol::mix::mix;
 use tributary_protocol::{Hash, Id};
 
 use super::{Done, Node};
@@ -20,7 +21,7 @@ use crate::blob;
 use crate::fetch::{self, Again, Ask, Fetch};
 use crate::fetches::{Fetches, Job};
 use crate::partial::Partials;
-use crate::plan::{Role, mix};
+use crate::plan::Role;
 use crate::serve::{self, Desk};
 use crate::served::Served;
 use crate::shun::Shunned;
