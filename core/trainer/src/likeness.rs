@@ -4,19 +4,13 @@ use tributary_protocol::fold;
 
 use crate::trace::Origin;
 
-/// What passes as the same work, in a segment of few steps.
+/// What passes as the same work.
 struct Bounds {
     /// The least cosine.
     cosine: f64,
     /// The ratio is at most this, and at least one over this.
     ratio: f64,
 }
-
-/// Steps up to which a replay stays as near as its start, which coding has moved a little. Training makes small
-/// differences large: measured, an honest way has a cosine of 0.975 after 54 steps, 0.885 after 101 and 0.725 after
-/// 279, the first moments 0.90, 0.60 and 0.44. So the least cosine falls: that of a way with the root of the
-/// steps beyond, that of first moments with the steps. A run should have segments of no more steps.
-const FEW: f64 = 64.0;
 
 /// For the way of a segment. Measured (`calibration.md`): honest ways of few steps have a cosine of at least 0.975
 /// and a ratio of 0.97 to 1.03; three quarters of the steps at most 0.935, any other saving at most 0.84.
@@ -55,8 +49,6 @@ pub struct Likeness {
     pub loss: f32,
     /// Of the last segment: the update, and what it left out.
     pub sent: Option<[Match; 2]>,
-    /// Steps of the segment.
-    pub steps: u64,
     /// Tokens that the replay trained.
     pub tokens: u64,
     /// Where the trace begins.
@@ -97,9 +89,8 @@ impl Likeness {
     /// Whether it is the same work.
     pub fn is_same(&self) -> bool {
         let [momentum, scale] = self.moments;
-        let beyond = (FEW / self.steps as f64).min(1.0);
-        self.way.is_within(&Bounds { cosine: WAY.cosine * beyond.sqrt(), ..WAY })
-            && momentum.is_within(&Bounds { cosine: MOMENTUM.cosine * beyond, ..MOMENTUM })
+        self.way.is_within(&WAY)
+            && momentum.is_within(&MOMENTUM)
             && scale.is_within(&SCALE)
             && self.sent.is_none_or(|[update, rest]| update.is_within(&UPDATE) && rest.is_within(&REST))
     }

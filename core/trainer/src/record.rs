@@ -13,7 +13,7 @@ use tributary_protocol::check::TraceRef;
 use tributary_protocol::spec::RunSpec;
 
 use crate::data::{Feed, Place};
-use crate::state::{Dossier, State, code_rest};
+use crate::state::{Dossier, State};
 use crate::trace::{Mark, Segment, Stretch, Trace};
 use crate::train::Local;
 
@@ -71,7 +71,7 @@ impl Now {
 
 impl Recorder {
     /// Begins from the base of `round` with empty moments, and with what earlier updates left out.
-    pub(crate) fn new(spec: &RunSpec, ms: u64, round: u64, place: Option<Place>, rest: Option<&[f32]>) -> Self {
+    pub(crate) fn new(spec: &RunSpec, ms: u64, round: u64, place: Option<Place>, rest: Option<Bytes>) -> Self {
         let segments = usize::from(spec.check.segments.max(1));
         Self {
             segments,
@@ -85,7 +85,7 @@ impl Recorder {
             base: round,
             sent: None,
             begun_ms: ms,
-            rest: rest.map(code_rest),
+            rest,
             left: None,
             kept: VecDeque::new(),
         }
@@ -150,11 +150,10 @@ impl Recorder {
     }
 
     /// The update of `round` was cut, and left out `left`: the trace that led there. What follows begins there.
-    pub(crate) fn cut(&mut self, round: u64, now: Now, state: State, left: Option<&[f32]>) -> TraceRef {
+    pub(crate) fn cut(&mut self, round: u64, now: Now, state: State, left: Option<Bytes>) -> TraceRef {
         self.sent = Some(round);
         self.mark(now, state.clone());
-        self.join_short();
-        self.left = left.map(code_rest);
+        self.left = left;
         let rest = [self.rest.clone(), self.left.clone()];
         let trace = Trace {
             previous: self.previous.as_ref().map(Trace::hash),
@@ -173,21 +172,6 @@ impl Recorder {
             self.kept.pop_front();
         }
         named
-    }
-
-    /// A last segment that is less than half as long as the one before becomes part of it: what the coding of
-    /// its states changes would be much of such a short way.
-    fn join_short(&mut self) {
-        if let [.., before, last] = &self.done[..]
-            && 2 * last.steps() < before.steps()
-            && let (Some(last), Some(before)) = (self.done.pop(), self.done.last_mut())
-        {
-            let [a, b] = [before.steps() as f32, last.steps() as f32];
-            before.loss = (a * before.loss + b * last.loss) / (a + b);
-            before.stretches.extend(last.stretches);
-            before.end = last.end;
-            self.states.remove(self.states.len() - 2);
-        }
     }
 
     /// Training begins anew from these weights with empty moments; what was done since the last cut is void.

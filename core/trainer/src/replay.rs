@@ -15,9 +15,8 @@ use tributary_protocol::{Hash, Id};
 use crate::data::Feed;
 use crate::fault::Fault;
 use crate::likeness::{Likeness, Match};
-use crate::optim::Averages;
 use crate::replica::Replica;
-use crate::state::{Dossier, Said, max_dossier_bytes, read_rest};
+use crate::state::{Dossier, Said, State, max_dossier_bytes, read_rest};
 use crate::trace::{Mark, Origin, Segment};
 use crate::train::Local;
 
@@ -102,27 +101,28 @@ impl Replayer {
         let count = self.spec.model.params();
         let (from, to) = (dossier.start.read(start, count)?, dossier.end.read(&segment.end, count)?);
         let again = self.run(case.peer, start, segment, from, sources).await?;
-        let is_number = |values: &[f32]| values.iter().all(|value| value.is_finite());
-        let averages = again.end.averages.as_ref().filter(|averages| {
-            is_number(&again.end.weights) && is_number(&averages.first) && is_number(&averages.second)
-        });
-        let is_idle = segment.steps() == 0 && again.end.averages.is_none();
-        if averages.is_none() && !is_idle {
+        if !again.end.is_finite() {
             return Err(Fault::NotFinite);
         }
+        // What coding makes of the claim's end it makes of the replay's too.
+        let (_, end) = State::code(&again.base, &again.end);
         let claimed: Vec<f32> = to.weights.iter().zip(&again.base).map(|(moved, base)| base + moved).collect();
-        let moments = averages.zip(to.moments.as_ref()).map(|(averages, [first, second])| {
-            let roots = |values: &[f32]| values.iter().map(|value| value.sqrt()).collect::<Vec<_>>();
-            [Match::of(first, &averages.first), Match::of(&roots(second), &roots(&averages.second))]
-        });
+        let moments = match (&end.averages, to.moments()) {
+            (Some(averages), Some([first, second])) => {
+                let roots = |values: &[f32]| values.iter().map(|value| value.sqrt()).collect::<Vec<_>>();
+                [Match::of(first, &averages.first), Match::of(&roots(second), &roots(&averages.second))]
+            }
+            (None, None) => [Match::EQUAL; 2],
+            // Moments without a step, or none after one.
+            _ => [Match { ratio: f64::MAX, cosine: 0.0 }; 2],
+        };
         let is_last = at + 1 == dossier.trace.segments.len();
         let sent = if is_last { Some(self.sent(case, &dossier, &to.weights)?) } else { None };
         Ok(Likeness {
-            way: Match::of(&less(&claimed, &again.anchor), &less(&again.end.weights, &again.anchor)),
-            moments: moments.unwrap_or([Match::EQUAL; 2]),
+            way: Match::of(&less(&claimed, &again.anchor), &less(&end.weights, &again.anchor)),
+            moments,
             loss: segment.loss - again.loss,
             sent,
-            steps: segment.steps(),
             tokens: segment.steps() * u64::from(self.spec.inner.batch) * u64::from(self.spec.inner.seq),
             origin,
         })
@@ -146,9 +146,7 @@ impl Replayer {
             base.ok_or_else(|| Fault::Missing(format!("the base of round {round}")))
         };
         let first = base(start.base)?;
-        let weights = first.iter().zip(&from.weights).map(|(base, moved)| base + moved).collect();
-        let averages = from.moments.map(|[first, second]| Averages { steps: start.seen, first, second });
-        let local = Local { weights, averages };
+        let local = from.local(&first, start.seen);
         let mut replica = Replica::restore(&self.spec, first, &local, start.sent, self.device.clone());
         let mut feed = self.feed(peer)?;
         if let Some(place) = start.place {

@@ -5,15 +5,18 @@
 //! device. The *anchor* is what local weights were at the last cut, on the CPU, moved along whenever
 //! they are moved: local − anchor is the work since then, and the anchor is where training goes back
 //! to after steps that can't be believed or a lost device. The *rest* is what the coding of the updates
-//! so far has left out: it goes into the next update (error feedback).
+//! so far has left out: it goes into the next update (error feedback). It is itself coded, in few bits: it is kept
+//! on disk and shown to whoever runs the work again, and what they have must be what was used.
 
 use burn::tensor::{Device, ExecutionError, Tensor};
+use bytes::Bytes;
 use tributary_protocol::Hash;
 use tributary_protocol::fold::{self, state_hash};
 use tributary_protocol::spec::{RunSpec, UpdateFormat};
 use tributary_protocol::update::{Update, compress};
 
 use crate::data::Batch;
+use crate::state::{State, code_rest, read_rest};
 use crate::train::{Local, Trainer};
 
 /// See the module.
@@ -28,13 +31,21 @@ pub struct Replica {
     /// Whether local weights differ from the anchor.
     moved: bool,
     /// `None`: not known, because this contributor is new or its storage was lost.
-    rest: Option<Vec<f32>>,
+    rest: Option<Rest>,
 }
 
 struct Sent {
     round: u64,
-    /// What the update's coding left out.
-    left: Vec<f32>,
+    /// What the update's coding left out; `None` if that is nothing.
+    left: Option<Rest>,
+}
+
+/// What updates left out.
+#[derive(Clone)]
+struct Rest {
+    /// Coded ([`code_rest`]).
+    bytes: Bytes,
+    values: Vec<f32>,
 }
 
 impl Replica {
@@ -47,7 +58,7 @@ impl Replica {
     /// Goes on where another replica was: from its base, of its local weights and moments, with the update of
     /// round `sent` on its way, if there is one.
     pub(crate) fn restore(spec: &RunSpec, base: Vec<f32>, local: &Local, sent: Option<u64>, device: Device) -> Self {
-        let sent = sent.map(|round| Sent { round, left: Vec::new() });
+        let sent = sent.map(|round| Sent { round, left: None });
         let (anchor, trainer) = (local.weights.clone(), Trainer::restore(spec, local, device));
         Self { base, hash: Hash::default(), trainer, anchor, sent, moved: false, rest: None }
     }
@@ -77,22 +88,40 @@ impl Replica {
         self.trainer.read().await
     }
 
+    /// Writes the state down and goes on from what is written, so that whoever does the work again from there
+    /// begins exactly where it began: training makes small differences large. `None` if the state is no numbers;
+    /// then nothing has changed. Waits for the device.
+    pub(crate) async fn record(&mut self) -> Result<Option<(State, Local)>, ExecutionError> {
+        let local = self.read().await?;
+        if !local.is_finite() {
+            return Ok(None);
+        }
+        let (state, local) = State::code(&self.base, &local);
+        self.trainer.adopt(&local);
+        Ok(Some((state, local)))
+    }
+
+    /// The local weights at the end of a segment, for [`Self::cut`]: what writing the state down leaves of them, and
+    /// where training goes on. `None` if they are no numbers. Waits for the device.
+    pub async fn mark(&mut self) -> Result<Option<Vec<f32>>, ExecutionError> {
+        Ok(self.record().await?.map(|(_, local)| local.weights))
+    }
+
     /// The local weights. Waits for the device.
     pub async fn weights(&self) -> Result<Vec<f32>, ExecutionError> {
         self.trainer.weights().await
     }
 
-    /// What the coding has left out so far, the newest update included.
-    pub fn rest(&self) -> Option<&[f32]> {
-        let newest = self.sent.as_ref().map(|sent| &*sent.left).or(self.rest.as_deref());
-        newest.filter(|left| !left.is_empty())
+    /// What the coding has left out so far, the newest update included, coded.
+    pub fn rest(&self) -> Option<&Bytes> {
+        let newest = self.sent.as_ref().map_or(self.rest.as_ref(), |sent| sent.left.as_ref());
+        newest.map(|rest| &rest.bytes)
     }
 
-    /// Takes up what an earlier session of the same identity had left.
-    pub fn owe(&mut self, rest: Vec<f32>) {
-        if rest.len() == self.base.len() && rest.iter().all(|value| value.is_finite()) {
-            self.rest = Some(rest);
-        }
+    /// Takes up what an earlier session of the same identity had left. What can't be read is as if it had been lost.
+    pub(crate) fn owe(&mut self, bytes: Bytes) {
+        let values = read_rest(&bytes, self.base.len() as u64).ok();
+        self.rest = values.map(|values| Rest { bytes, values });
     }
 
     /// Tokens a step.
@@ -107,12 +136,12 @@ impl Replica {
     }
 
     /// The update of a round: base − local and the rest, as the run's coding leaves it, from the local weights
-    /// as they are now ([`Self::weights`]). `None` if they are no numbers; then nothing has changed.
+    /// as they are now ([`Self::mark`]). `None` if they are no numbers; then nothing has changed.
     pub fn cut(&mut self, spec: &RunSpec, round: u64, local: Vec<f32>) -> Option<Update> {
         let mut due: Vec<f32> = self.base.iter().zip(&local).map(|(base, local)| base - local).collect();
         let format = match &self.rest {
             Some(rest) => {
-                due.iter_mut().zip(rest).for_each(|(due, rest)| *due += spec.feedback * rest);
+                due.iter_mut().zip(&rest.values).for_each(|(due, rest)| *due += spec.feedback * rest);
                 spec.update
             }
             None => spec.first,
@@ -122,11 +151,9 @@ impl Replica {
         }
         let update = compress(&due, format);
         update.take_from(&mut due);
-        if update.format() == UpdateFormat::F32 {
-            // Nothing was left out, and nothing need be kept.
-            due = Vec::new();
-        }
-        (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left: due }), false);
+        let left = (update.format() != UpdateFormat::F32).then(|| code_rest(&due));
+        let left = left.map(|(bytes, values)| Rest { bytes, values });
+        (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left }), false);
         Some(update)
     }
 
@@ -157,7 +184,7 @@ impl Replica {
         let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
         if settled {
             self.anchor.clone_from(&base);
-            self.rest = self.sent.take().map(|sent| sent.left);
+            self.rest = self.sent.take().and_then(|sent| sent.left);
         } else {
             fold::add(&mut self.anchor, &shift);
         }

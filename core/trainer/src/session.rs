@@ -13,7 +13,6 @@ use crate::device::Opened;
 use crate::meter::{Rate, Sanity, Tally};
 use crate::record::{Now, Recorder};
 use crate::replica::Replica;
-use crate::state::State;
 use crate::worker::Host;
 
 /// Milliseconds of work that may be under way on a GPU. A Stop answers within 200 ms: this, one
@@ -33,7 +32,7 @@ pub(crate) struct Session {
     /// There is one as soon as there is a replica.
     recorder: Option<Recorder>,
     /// What an earlier session of this identity had left out of its updates; taken up with the first base.
-    recalled: Option<Vec<f32>>,
+    recalled: Option<Bytes>,
     round: u64,
     training: bool,
     /// Whether the next batch lacks a shard.
@@ -109,24 +108,22 @@ impl Session {
         &self.opened.info
     }
 
-    /// The rest as bytes that prove themselves: f32, and a hash of them, of the run and of the identity.
+    /// The rest as bytes that prove themselves: coded, and a hash of that, of the run and of the identity.
     pub(crate) fn rest(&self) -> Option<Vec<u8>> {
-        let mut bytes = fold::f32_to_le(self.replica.as_ref()?.rest()?);
-        let seal = self.seal(&bytes);
-        bytes.extend_from_slice(&seal.0);
-        Some(bytes)
+        let rest = self.replica.as_ref()?.rest()?;
+        Some([rest, &self.seal(rest).0[..]].concat())
     }
 
     /// Takes up what was kept. What is damaged, or another run's or identity's, is as if it had been lost.
     pub(crate) fn recall(&mut self, bytes: &[u8]) {
-        let Some((values, seal)) = bytes.split_last_chunk::<32>() else { return };
-        if values.len() as u64 == 4 * self.spec.model.params() && self.seal(values).0 == *seal {
-            self.recalled = Some(fold::f32_from_le(values));
+        let Some((rest, seal)) = bytes.split_last_chunk::<32>() else { return };
+        if self.seal(rest).0 == *seal {
+            self.recalled = Some(Bytes::copy_from_slice(rest));
         }
     }
 
-    fn seal(&self, values: &[u8]) -> Hash {
-        Hash::of(&[self.spec.id().0, self.me.0, Hash::of(values).0].concat())
+    fn seal(&self, rest: &[u8]) -> Hash {
+        Hash::of(&[self.spec.id().0, self.me.0, Hash::of(rest).0].concat())
     }
 
     pub(crate) fn can_step(&self) -> bool {
@@ -173,7 +170,7 @@ impl Session {
                 if let Some(rest) = self.recalled.take() {
                     replica.owe(rest);
                 }
-                self.recorder = Some(Recorder::new(&self.spec, ms, round, self.feed.place(), replica.rest()));
+                self.recorder = Some(Recorder::new(&self.spec, ms, round, self.feed.place(), replica.rest().cloned()));
                 self.replica = Some(replica);
             }
             Some(replica) => {
@@ -267,10 +264,12 @@ impl Session {
 
     /// Ends a segment of the trace if it is time. Nothing may be under way. An error says that the device is gone.
     pub(crate) async fn mark(&mut self, ms: u64) -> Result<(), String> {
-        let (Some(replica), Some(recorder)) = (&self.replica, &mut self.recorder) else { return Ok(()) };
+        let (Some(replica), Some(recorder)) = (&mut self.replica, &mut self.recorder) else { return Ok(()) };
         if self.pending.is_empty() && recorder.is_due(ms) {
-            let local = replica.read().await.map_err(|error| error.to_string())?;
-            recorder.mark(Now::of(ms, &self.feed, &local), State::code(replica.base(), &local));
+            // What is no number is noticed at the next loss, and undone.
+            if let Some((state, local)) = replica.record().await.map_err(|error| error.to_string())? {
+                recorder.mark(Now::of(ms, &self.feed, &local), state);
+            }
         }
         Ok(())
     }
@@ -285,20 +284,24 @@ impl Session {
         else {
             return Cut::Withheld("no training step was finished in this round".to_owned());
         };
-        let local = match replica.read().await {
-            Ok(local) => local,
+        let recorded = match replica.record().await {
+            Ok(recorded) => recorded,
             Err(error) => return Cut::Lost(error.to_string()),
         };
-        let (now, state) = (Now::of(ms, &self.feed, &local), State::code(replica.base(), &local));
-        let (base, tally) = (replica.hash(), std::mem::take(&mut self.tally));
-        let Some(update) = replica.cut(&self.spec, round, local.weights) else {
+        let base = replica.hash();
+        let made = recorded.and_then(|(state, local)| {
+            let now = Now::of(ms, &self.feed, &local);
+            replica.cut(&self.spec, round, local.weights).map(|update| (update, now, state))
+        });
+        let Some((update, now, state)) = made else {
             self.undo(ms, "the weights were no longer numbers".to_owned());
             self.spoiled = None;
             let why = "training went wrong in this round (weights that are no numbers) and was undone";
             return Cut::Withheld(why.to_owned());
         };
+        let tally = std::mem::take(&mut self.tally);
         self.losses_in_a_row = 0;
-        let trace = recorder.cut(round, now, state, replica.rest());
+        let trace = recorder.cut(round, now, state, replica.rest().cloned());
         let tokens = tally.steps * replica.tokens_a_step();
         Cut::Made { base, update: update::encode(&update), tokens, losses: tally.ends(), trace }
     }

@@ -1,8 +1,9 @@
 //! A contributor's state as compact bytes, and the dossier of one segment.
 //!
 //! Enters: local weights and moments. Leaves: bytes, about 1.4 for each parameter, whose hashes stand in a
-//! [`Trace`]. Refuses: bytes that aren't what a trace names, or of another model. The contributor itself goes
-//! on from its exact state.
+//! [`Trace`]. Refuses: bytes that aren't what a trace names, or of another model. The contributor goes on from what
+//! the bytes say, so that a replay begins where it began: training makes small differences large, and after a
+//! hundred steps nothing could be told from honest work otherwise (`calibration.md`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,20 @@ pub(crate) struct Said {
     /// Local weights less the base.
     pub(crate) weights: Vec<f32>,
     /// First and second moments.
-    pub(crate) moments: Option<[Vec<f32>; 2]>,
+    moments: Option<[Vec<f32>; 2]>,
+}
+
+impl Said {
+    /// As moments alone.
+    pub(crate) fn moments(&self) -> Option<&[Vec<f32>; 2]> {
+        self.moments.as_ref()
+    }
+
+    /// The state of whoever has this base, and moments that have seen so many steps.
+    pub(crate) fn local(self, base: &[f32], steps: u32) -> Local {
+        let weights = base.iter().zip(&self.weights).map(|(base, moved)| base + moved).collect();
+        Local { weights, averages: self.moments.map(|[first, second]| Averages { steps, first, second }) }
+    }
 }
 
 /// What a contributor discloses of one segment: postcard bytes of at most [`max_dossier_bytes`].
@@ -71,9 +85,14 @@ pub fn max_dossier_bytes(spec: &RunSpec) -> u64 {
     2 * (update::max_bytes(WEIGHTS, params) + 3 * update::max_bytes(MOMENTS, params) + trace)
 }
 
-/// Values in few bits.
-pub(crate) fn code_rest(values: &[f32]) -> Bytes {
-    update::encode(&compress(values, MOMENTS))
+/// Values in few bits, and what is left of them.
+pub(crate) fn code_rest(values: &[f32]) -> (Bytes, Vec<f32>) {
+    code(values, MOMENTS)
+}
+
+fn code(values: &[f32], format: UpdateFormat) -> (Bytes, Vec<f32>) {
+    let coded = compress(values, format);
+    (update::encode(&coded), coded.values())
 }
 
 /// What [`code_rest`] wrote.
@@ -91,34 +110,48 @@ fn ratio(first: f32, second: f32) -> f32 {
     if second > 0.0 { first / second.sqrt() } else { first }
 }
 
+/// The moments of which these are the quotient and the fourth root.
+fn moments(mut first: Vec<f32>, mut second: Vec<f32>) -> [Vec<f32>; 2] {
+    for (first, second) in first.iter_mut().zip(&mut second) {
+        let root = *second * *second;
+        (*first, *second) = (*first * if root > 0.0 { root } else { 1.0 }, root * root);
+    }
+    [first, second]
+}
+
 impl State {
-    /// Codes local weights and moments, each on a core of its own where there are several.
-    pub(crate) fn code(base: &[f32], local: &Local) -> Self {
-        let Some(Averages { first, second, .. }) = &local.averages else {
-            return Self::at(base, &local.weights);
-        };
-        let part = |part: usize| match part {
-            0 => Self::at(base, &local.weights).weights,
-            1 => {
+    /// Codes local weights and moments, each on a core of its own where there are several. Beside the state stands
+    /// what is left of weights and moments by coding them: whoever goes on from that can be followed exactly.
+    pub(crate) fn code(base: &[f32], local: &Local) -> (Self, Local) {
+        let part = |part: usize| match (part, &local.averages) {
+            (0, _) => {
+                let moved: Vec<f32> = local.weights.iter().zip(base).map(|(local, base)| local - base).collect();
+                moved.iter().any(|value| *value != 0.0).then(|| code(&moved, WEIGHTS))
+            }
+            (1, Some(Averages { first, second, .. })) => {
                 let steps: Vec<f32> = first.iter().zip(second).map(|(first, second)| ratio(*first, *second)).collect();
-                Some(update::encode(&compress(&steps, MOMENTS)))
+                Some(code(&steps, MOMENTS))
             }
-            _ => {
+            (_, Some(Averages { second, .. })) => {
                 let roots: Vec<f32> = second.iter().map(|value| value.sqrt().sqrt()).collect();
-                Some(update::encode(&compress(&roots, MOMENTS)))
+                Some(code(&roots, MOMENTS))
             }
+            (_, None) => None,
         };
         let mut parts = parallel::map(parallel::cores(), vec![0, 1, 2], part).into_iter();
-        let mut next = || parts.next().flatten();
-        let (weights, first, second) = (next(), next(), next());
-        Self { weights, moments: first.zip(second).map(|(first, second)| [first, second]) }
+        let mut next = || parts.next().flatten().unzip();
+        let ((weights, moved), (first, steps), (second, roots)) = (next(), next(), next());
+        let moments = steps.zip(roots).map(|(steps, roots)| moments(steps, roots));
+        let said = Said { weights: moved.unwrap_or_else(|| vec![0.0; base.len()]), moments };
+        let seen = local.averages.as_ref().map_or(0, |averages| averages.steps);
+        (Self { weights, moments: first.zip(second).map(|(first, second)| [first, second]) }, said.local(base, seen))
     }
 
     /// The state of whoever begins with these weights and empty moments.
     pub(crate) fn at(base: &[f32], weights: &[f32]) -> Self {
         let moved: Vec<f32> = weights.iter().zip(base).map(|(local, base)| local - base).collect();
         let is_base = moved.iter().all(|value| *value == 0.0);
-        Self { weights: (!is_base).then(|| update::encode(&compress(&moved, WEIGHTS))), moments: None }
+        Self { weights: (!is_base).then(|| code(&moved, WEIGHTS).0), moments: None }
     }
 
     /// Its hashes, as a mark has them.
@@ -136,19 +169,18 @@ impl State {
         if moments != mark.moments {
             return Err(Fault::Hash("moments"));
         }
+        self.said(count)
+    }
+
+    /// What it says, of a model of `count` parameters.
+    fn said(&self, count: u64) -> Result<Said, Fault> {
         let weights = match &self.weights {
             Some(bytes) => read("weights", WEIGHTS, bytes, count)?,
             None => vec![0.0; count as usize],
         };
         let moments = match &self.moments {
             Some([first, second]) => {
-                let mut first = read("moments", MOMENTS, first, count)?;
-                let mut second = read("moments", MOMENTS, second, count)?;
-                for (first, second) in first.iter_mut().zip(&mut second) {
-                    let root = *second * *second;
-                    (*first, *second) = (*first * if root > 0.0 { root } else { 1.0 }, root * root);
-                }
-                Some([first, second])
+                Some(moments(read("moments", MOMENTS, first, count)?, read("moments", MOMENTS, second, count)?))
             }
             None => None,
         };

@@ -20,6 +20,14 @@ pub(crate) struct Local {
     pub(crate) averages: Option<Averages>,
 }
 
+impl Local {
+    /// Whether all of it are numbers.
+    pub(crate) fn is_finite(&self) -> bool {
+        let all = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        all(&self.weights) && self.averages.as_ref().is_none_or(|moments| all(&moments.first) && all(&moments.second))
+    }
+}
+
 /// A model with its weights and its optimiser on a device.
 pub struct Trainer {
     spec: RunSpec,
@@ -54,10 +62,16 @@ impl Trainer {
     /// Takes up weights and moments of another trainer.
     pub(crate) fn restore(spec: &RunSpec, local: &Local, device: Device) -> Self {
         let mut trainer = Self::new(spec, &local.weights, device);
-        if let Some(averages) = &local.averages {
-            trainer.optim = Optim::restore(spec.inner.clone(), &trainer.blocks, averages, &trainer.device);
-        }
+        trainer.adopt(local);
         trainer
+    }
+
+    /// Replaces weights and moments.
+    pub(crate) fn adopt(&mut self, local: &Local) {
+        self.restart(&local.weights);
+        if let Some(averages) = &local.averages {
+            self.optim = Optim::restore(self.spec.inner.clone(), &self.blocks, averages, &self.device);
+        }
     }
 
     /// Weights and moments, read in one go. Waits for the device.

@@ -6,10 +6,11 @@ mod common;
 use bytes::Bytes;
 use common::{Storage, manifest, play, play_on, spec};
 use tributary_protocol::Id;
-use tributary_protocol::fold::{add, f32_from_le, norm, state_hash};
+use tributary_protocol::fold::{add, norm, state_hash};
 use tributary_protocol::job::{DeviceChoice, Job, Report};
 use tributary_protocol::spec::{Coding, UpdateFormat};
-use tributary_protocol::update::{compress, encode};
+use tributary_protocol::update::{compress, decode, encode};
+use tributary_trainer::MOMENTS;
 
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
@@ -76,7 +77,8 @@ fn work_since_the_cut_survives_the_fold() {
         driver.send(Job::Pause);
         driver.fold(0, &step).await;
         let (delta, _) = driver.cut_and_pause(1).await;
-        assert!(distance(&delta, &since) < 1e-4 * norm(&since), "{} {}", distance(&delta, &since), norm(&since));
+        // As near as the coding of the states at both cuts leaves them.
+        assert!(distance(&delta, &since) < 0.15 * norm(&since), "{} {}", distance(&delta, &since), norm(&since));
     });
 }
 
@@ -156,7 +158,9 @@ fn what_the_coding_leaves_out_is_sent_later_also_after_a_restart() {
     let count = spec.model.params();
     let rest = |kept: &Storage| {
         let kept = kept.borrow();
-        f32_from_le(&kept.values().next().unwrap()[..4 * count as usize])
+        // Coded, with a seal of 32 bytes behind it.
+        let (coded, _) = kept.values().next().unwrap().split_last_chunk::<32>().unwrap();
+        decode(&[MOMENTS], coded, count).unwrap().values()
     };
     let values = |sent: &[f32]| sent.iter().filter(|value| **value != 0.0).count();
     let few = 64 * (count as usize).div_ceil(4096);

@@ -18,9 +18,9 @@ use crate::play::{Driver, Sent, World, play, seconds, seed};
 use crate::{Record, Shown};
 
 /// Steps of the rounds that are recorded.
-const STEPS: [u64; 7] = [1, 3, 10, 20, 50, 100, 400];
+const STEPS: [u64; 8] = [1, 3, 10, 20, 50, 100, 400, 1200];
 /// Steps of the rounds that are cheated in, which are one segment each.
-const CHEATED: [u64; 2] = [20, 100];
+const CHEATED: [u64; 3] = [20, 100, 300];
 /// Steps before: of a model whose weights are still the first ones every batch says the same.
 const BEFORE: u64 = 60;
 const ME: Id = Id([7; 32]);

@@ -218,8 +218,8 @@ impl<'a> Laboratory<'a> {
             }
             let worker = &mut self.workers[at];
             let is_first = worker.replica.rest().is_none();
-            let local = block_on(worker.replica.weights()).map_err(|error| error.to_string())?;
-            let update = worker.replica.cut(self.spec, self.round, local);
+            let local = block_on(worker.replica.mark()).map_err(|error| error.to_string())?;
+            let update = local.and_then(|local| worker.replica.cut(self.spec, self.round, local));
             let bytes = update::encode(&update.ok_or("the weights were no longer numbers")?);
             let update = update::decode(&self.spec.sent_formats(), &bytes, self.spec.model.params())
                 .map_err(|error| error.to_string())?;
