@@ -18,7 +18,21 @@ const ROUNDS = 41;
 const ME = '12D3KooWQ8bQx5p1vZf3nK6aXw2sYc7RtUeLh9mJ4gBdN7Va1kTs';
 
 class FakeSession
-  implements Pick<Session, 'view' | 'preload' | 'start' | 'finish' | 'stop' | 'dispose' | 'limitUpload'>
+  implements
+    Pick<
+      Session,
+      | 'view'
+      | 'preload'
+      | 'start'
+      | 'finish'
+      | 'stop'
+      | 'pause'
+      | 'reconnect'
+      | 'restart'
+      | 'pace'
+      | 'dispose'
+      | 'limitUpload'
+    >
 {
   readonly view: View = emptyView();
   #timer = 0;
@@ -65,6 +79,20 @@ class FakeSession
     this.view.loading = undefined;
     this.changed();
   }
+
+  pause(why: string): boolean {
+    this.stop();
+    this.view.note = why;
+    return true;
+  }
+
+  reconnect(): void {}
+
+  async restart(): Promise<void> {
+    await this.start();
+  }
+
+  pace(): void {}
 
   limitUpload(): void {}
 

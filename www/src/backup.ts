@@ -64,6 +64,7 @@ async function draw(next: Identity): Promise<void> {
   section.dataset.backup = secret ? (saved ? 'saved' : 'missing') : 'none';
   setText(state, secret ? (saved ? say.backupSaved : say.backupMissing) : say.identityNone);
   earlierTitle.hidden = next.earlier.length === 0;
+  if (!secret && next.earlier.length === 0) return setText(name, '');
   // Names need the wasm module, which may not be here yet; whatever trouble that has is told at Start.
   const net = await loadNet().catch(() => undefined);
   if (!net || now !== next) return;

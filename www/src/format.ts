@@ -40,3 +40,14 @@ export function duration(ms: number): string {
   if (seconds < 100) return say.seconds(count(seconds));
   return say.minutes(count(Math.floor(seconds / 60)), String(seconds % 60).padStart(2, '0'));
 }
+
+const dates = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
+
+/** Nov 23, 2026, 4:05 AM. */
+export const day = (ms: number): string => dates.format(ms);
+
+/** "23 s", "12 min", "3.4 h": how long something took in all. */
+export function span(ms: number): string {
+  if (ms < 100_000) return say.seconds(count(ms / 1000));
+  return ms < 100 * 60_000 ? say.wholeMinutes(count(ms / 60_000)) : say.hours(upToOne.format(ms / 3_600_000));
+}

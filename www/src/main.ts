@@ -3,17 +3,26 @@
 import './style.css';
 import './earnings.css';
 import { hasEarned, offerBackup, startBackup } from './backup.ts';
-import { remember, remembered } from './consent.ts';
-import { byId, setNote } from './dom.ts';
-import { onlyTab } from './lock.ts';
+import { diagnostics } from './diagnostics.ts';
+import { byId, setNote, setText } from './dom.ts';
+import { watchHidden } from './hidden.ts';
+import { Seat } from './lock.ts';
+import { earnings, type Machine, measure, remembered } from './probe.ts';
+import { holdScreenWhile, startRunning } from './running.ts';
 import { Session } from './session.ts';
+import { keep, recall } from './stored.ts';
 import { say } from './strings.ts';
 import { uploadChoice } from './upload.ts';
 import { drawLosses } from './view/chart.ts';
 import { drawEarnings } from './view/earnings.ts';
 import { drawFigures, drawLink } from './view/figures.ts';
 import { drawPeers, drawRounds } from './view/lists.ts';
+import { drawProbe } from './view/probe.ts';
 import { drawClock, drawStatus } from './view/status.ts';
+import { drawTroubles, type Remedy } from './view/troubles.ts';
+import { isActive } from './view/view.ts';
+import { drawVisits } from './view/visits.ts';
+import * as visits from './visits.ts';
 import type { DeviceChoice } from './wasm/net/tributary_web_net.js';
 
 /** Milliseconds between two looks at the clock: the bar's transition takes as long. */
@@ -21,6 +30,7 @@ const TICK_MS = 250;
 
 const start = byId<HTMLButtonElement>('start');
 const consent = byId<HTMLInputElement>('consent');
+const consentText = byId<HTMLDetailsElement>('consent-text');
 const consentNote = byId('consent-note');
 
 window.tributary = { snapshot: undefined };
@@ -28,8 +38,11 @@ window.tributary = { snapshot: undefined };
 const parameters = new URLSearchParams(location.search);
 const upload = uploadChoice(byId<HTMLSelectElement>('upload'), (limit) => session.limitUpload(limit));
 const session = new Session(deviceChoice(parameters.get('device')), upload, () => {
+  const { snapshot, starting } = session.view;
+  window.tributary.snapshot = snapshot;
+  if (snapshot) visits.note(snapshot);
+  holdScreenWhile(starting || isActive(snapshot));
   // Many changes in one frame are one drawing; a background tab gets no frames and draws nothing.
-  window.tributary.snapshot = session.view.snapshot;
   if (frame === 0) frame = requestAnimationFrame(draw);
 });
 let frame = 0;
@@ -37,54 +50,144 @@ let frame = 0;
 function draw(): void {
   frame = 0;
   const { view } = session;
+  const { snapshot } = view;
   drawStatus(view);
+  drawTroubles(view, help);
   drawFigures(view);
-  drawEarnings(view.snapshot);
-  drawLosses(view.snapshot);
-  drawPeers(view.snapshot);
-  drawRounds(view.snapshot);
-  if (view.snapshot?.rounds.length) void hasEarned();
+  drawEarnings(snapshot);
+  drawLosses(visits.losses(snapshot));
+  drawPeers(snapshot);
+  drawRounds(snapshot);
+  drawVisits();
+  if (snapshot?.rounds.length) void hasEarned();
 }
 
 function deviceChoice(wish: string | null): DeviceChoice {
   return wish === 'gpu' || wish === 'cpu' ? wish : 'auto';
 }
 
-consent.checked = remembered();
-byId<HTMLDetailsElement>('consent-text').open = !consent.checked;
+function help(remedy: Remedy): void {
+  if (remedy === 'reload') location.reload();
+  else if (remedy === 'again') void session.restart();
+  else session.reconnect();
+}
+
+// Consent, and what the machine is good for
+
+/** Ends a measurement that is under way: training needs the machine, and without consent nothing computes. */
+let probing = new AbortController();
+
+async function probe(known?: Machine): Promise<void> {
+  probing.abort();
+  probing = new AbortController();
+  const { signal } = probing;
+  drawProbe(known ? { machine: known, hourly: undefined } : 'measuring');
+  const machine = known ?? (await measure(signal));
+  if (signal.aborted) return;
+  const run = session.view.run;
+  drawProbe(machine && { machine, hourly: run && (await earnings(machine, run)) });
+}
+
+consent.checked = recall('consent') === true;
+consentText.open = !consent.checked;
 consent.addEventListener('change', () => {
-  remember(consent.checked);
+  keep('consent', consent.checked || undefined);
   setNote(consentNote, undefined);
+  if (consent.checked) {
+    void offerBackup();
+    void probe();
+    return;
+  }
   // Withdrawn: nothing computes from here on.
-  if (consent.checked) void offerBackup();
-  else session.dispose();
+  probing.abort();
+  drawProbe(undefined);
+  session.dispose();
 });
+byId('probe-again').addEventListener('click', () => void probe());
 
 start.addEventListener('click', () => {
   if (!consent.checked) {
-    byId<HTMLDetailsElement>('consent-text').open = true;
+    consentText.open = true;
     setNote(consentNote, say.consentFirst);
     consent.focus();
     return;
   }
-  byId<HTMLDetailsElement>('consent-text').open = false;
+  consentText.open = false;
+  probing.abort();
+  drawProbe(undefined);
   void session.start();
 });
 byId('finish').addEventListener('click', () => session.finish());
 byId('stop').addEventListener('click', () => session.stop());
+byId('reload').addEventListener('click', () => location.reload());
+startRunning({
+  pace: (percent) => session.pace(percent),
+  pause: () => session.pause(say.pausedBattery),
+  resume: () => void session.start(),
+});
+watchHidden(
+  () => session.view.snapshot,
+  (words) => {
+    session.view.note = words;
+    draw();
+  },
+);
+
+// Clocks, connection, leaving
 
 setInterval(() => {
   drawClock(session.view);
   drawLink(session.view);
 }, TICK_MS);
+for (const event of ['online', 'offline']) addEventListener(event, draw);
+addEventListener('online', () => {
+  if (isActive(session.view.snapshot)) session.reconnect();
+});
+addEventListener('pagehide', visits.write);
+byId('visits-forget').addEventListener('click', () => {
+  visits.forget();
+  draw();
+});
 
-const waitNote = byId('other-tab');
-void onlyTab(() => setNote(waitNote, say.otherTab)).then(() => {
-  setNote(waitNote, undefined);
-  consent.disabled = false;
-  start.disabled = false;
+const text = byId('diagnostics-text');
+byId<HTMLDetailsElement>('diagnostics').addEventListener('toggle', async () => {
+  setText(byId('copied'), '');
+  setText(text, await diagnostics(session.view));
+});
+byId('copy').addEventListener('click', async () => {
+  const copied = await navigator.clipboard?.writeText(text.textContent ?? '').then(
+    () => true,
+    () => false,
+  );
+  setText(byId('copied'), copied ? say.copied : say.copyFailed);
+});
+
+// One tab
+
+const otherTab = byId('other-tab');
+let begun = false;
+const seat = new Seat((mine) => {
+  if (!mine) session.dispose();
+  setText(byId('other-tab-words'), mine ? '' : begun ? say.takenOver : say.otherTab);
+  otherTab.hidden = mine;
+  consent.disabled = !mine;
+  start.disabled = !mine;
+  if (mine && !begun) begin();
+});
+byId('take-over').addEventListener('click', () => seat.take());
+
+/** What an idle page does once it is the tab that trains. */
+function begin(): void {
+  begun = true;
   draw();
   void startBackup(consent.checked, () => session.dispose());
-  if (document.readyState === 'complete') void session.preload();
-  else addEventListener('load', () => void session.preload());
-});
+  const preload = async () => {
+    await session.preload();
+    const machine = consent.checked ? remembered() : undefined;
+    if (machine && !isActive(session.view.snapshot) && !session.view.starting) await probe(machine);
+  };
+  // Safari has no idle callback.
+  const idle = () => (window.requestIdleCallback ?? setTimeout)(() => void preload());
+  if (document.readyState === 'complete') idle();
+  else addEventListener('load', idle);
+}

@@ -1,12 +1,12 @@
 // One visit: what is loaded when, and what the views draw. Holds no protocol logic: the wasm peer
 // says everything else by its snapshots.
 
-import { identity } from './identity.ts';
+import { identity, look } from './identity.ts';
 import { loadNet } from './net.ts';
 import { sleep } from './sleep.ts';
 import { say } from './strings.ts';
 import { startTrainer } from './trainer.ts';
-import { emptyView, isActive, type View } from './view/view.ts';
+import { bulk, emptyView, isActive, type View } from './view/view.ts';
 import type { DeviceChoice, Peer, RunFile } from './wasm/net/tributary_web_net.js';
 import type { Loading } from './wasm.ts';
 
@@ -21,6 +21,7 @@ export class Session {
   #peer: Peer | undefined;
   #worker: Worker | undefined;
   #abort = new AbortController();
+  #percent = 100;
 
   /** `uploadLimit`: bytes a second for others; nothing: no limit. */
   constructor(
@@ -31,6 +32,7 @@ export class Session {
 
   /** Fetches the small part before it is wanted. Trouble is told at Start, which tries again. */
   async preload(): Promise<void> {
+    this.view.durable = (await look()).durable;
     await Promise.allSettled([loadNet(this.#showLoading), this.#loadRun()]);
     this.changed();
   }
@@ -40,11 +42,14 @@ export class Session {
     const { view } = this;
     if (view.starting || isActive(view.snapshot)) return;
     view.error = undefined;
+    view.note = undefined;
+    view.bulkBefore = bulk(view.snapshot);
     if (this.#peer && view.snapshot?.phase.kind === 'idle') {
       this.#peer.start();
       return;
     }
     this.dispose();
+    view.bulkBefore = 0;
     const abort = new AbortController();
     this.#abort = abort;
     view.starting = true;
@@ -71,6 +76,33 @@ export class Session {
     this.#peer?.stop();
   }
 
+  /** Stops for a reason that passes; says whether there was something to stop. */
+  pause(why: string): boolean {
+    if (!this.view.starting && !isActive(this.view.snapshot)) return false;
+    this.stop();
+    this.view.note = why;
+    this.changed();
+    return true;
+  }
+
+  /** Looks for the coordinator at once instead of after the wait. */
+  reconnect(): void {
+    if (isActive(this.view.snapshot)) this.#peer?.start();
+    else void this.start();
+  }
+
+  /** Begins anew, device and all. */
+  async restart(): Promise<void> {
+    this.dispose();
+    await this.start();
+  }
+
+  /** From now on it works so many per cent of the time. */
+  pace(percent: number): void {
+    this.#percent = percent;
+    this.#peer?.pace(percent);
+  }
+
   /** From now on others may take so many bytes a second; nothing: no limit. */
   limitUpload(bytesPerSecond: number | undefined): void {
     this.uploadLimit = bytesPerSecond;
@@ -91,7 +123,7 @@ export class Session {
   async #join(signal: AbortSignal): Promise<void> {
     const net = loadNet(this.#showLoading);
     const [{ Peer }, run, me] = await Promise.all([net, this.#loadRun(signal), identity()]);
-    if (!me.durable) this.view.note = say.identityTemporary;
+    this.view.durable = me.durable;
     signal.throwIfAborted();
     const worker = await startTrainer(signal, this.#showLoading).catch((error: unknown) => {
       throw signal.aborted || error instanceof WebAssembly.CompileError
@@ -113,6 +145,7 @@ export class Session {
       },
     );
     this.#peer = peer;
+    peer.pace(this.#percent);
     peer.start();
   }
 
@@ -128,6 +161,8 @@ export class Session {
     try {
       const response = await fetch('/run.json', { cache: 'no-store', ...(signal && { signal }) });
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      const theirs = Date.parse(response.headers.get('date') ?? '');
+      if (Number.isFinite(theirs)) this.view.skewMs = Date.now() - theirs;
       // Checked by the wasm peer, which knows the type.
       this.view.run = (await response.json()) as RunFile;
       return this.view.run;
@@ -146,6 +181,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 
 function words(error: unknown): string {
   if (error instanceof WebAssembly.CompileError) return say.noWasm;
+  if (error instanceof RangeError) return say.noMemory;
   return reason(error);
 }
 

@@ -11,6 +11,8 @@ export const page = {
   consentTitle: 'What this asks of your machine',
   consentCompute:
     'While it trains, this tab keeps your graphics card or processor busy: expect warmth, fan noise and a faster draining battery.',
+  consentEarns:
+    'What it earns: credits, a share of each round’s pool for work that was checked. They are entries in this run’s public ledger, and nobody promises what they are worth.',
   consentNetwork:
     'What leaves this machine: its network address, which the coordinator and other contributors see, as with any site; a random contributor name kept in this browser; the name of the device that computes; the computed updates, a few megabytes a round; and parts of the shared model, which this tab passes on to other contributors.',
   consentNothing: 'No account, no files, no other personal data. You can stop at any time.',
@@ -18,9 +20,19 @@ export const page = {
   uploadLabel: 'Upload for others',
   uploadHelp:
     'Other contributors fetch the shared model from this tab too, so that not everything hangs on one computer. This is the most they may take; your own updates count as well.',
+  probeAgain: 'Measure again',
   start: 'Start',
   finish: 'Finish round, then stop',
   stop: 'Stop now',
+  reload: 'Reload the page',
+  takeOver: 'Train in this tab instead',
+  how: 'How it runs',
+  pace: 'How hard it works',
+  paceHelp: 'Below 100 % it rests between steps: less heat and noise, and as much less earned.',
+  battery: 'Pause when this machine goes on battery, and go on when it is plugged in',
+  awake: 'Keep the screen on while it trains',
+  background:
+    'It trains on while this tab is in the background. A machine that sleeps does not train; it goes on when it wakes.',
   ready: 'Not training',
   identity: 'Your identity',
   identityHelp:
@@ -61,6 +73,18 @@ export const page = {
   data: 'Data',
   roundsTitle: 'Your rounds',
   roundsEmpty: 'Every round you took part in is listed here with its verdict.',
+  visitsTitle: 'Your visits',
+  visitsEmpty: 'What you train is summed up here by visit. It stays in this browser.',
+  visitBegan: 'Began',
+  visitTrained: 'Trained for',
+  visitRounds: 'Rounds credited',
+  visitsForget: 'Forget my visits',
+  received: 'Received',
+  sent: 'Sent',
+  diagnostics: 'Diagnostics',
+  diagnosticsHelp:
+    'If you ask for help, this text says what this browser and this page do. It holds neither your key, nor your name here, nor addresses.',
+  copy: 'Copy diagnostics',
   roundTokens: 'Tokens',
   verdict: 'Verdict',
   footer: 'Tributary is open source, Apache-2.0 or MIT. This page loads nothing from other sites.',
@@ -86,8 +110,8 @@ export const say = {
   restoreTooMany:
     'This browser keeps as many earlier identities as it can. Restore this one in another browser profile.',
   consentFirst: 'Please tick the box above first: nothing is computed without your agreement.',
-  otherTab:
-    'Tributary is open in another tab of this browser, which does the training. Close that one to go on here.',
+  otherTab: 'Tributary is open in another tab of this browser, which does the training.',
+  takenOver: 'Another tab of this browser does the training now; this one has stopped.',
   insecure:
     'This page did not come over https, so the browser keeps the graphics card from it and the processor computes instead.',
   noWasm:
@@ -100,9 +124,44 @@ export const say = {
     `The trainer could not start (${why}). Reload the page; if that does not help, use a current browser.`,
   partNet: 'The network part',
   partTrainer: 'The trainer',
+  noMemory:
+    'This browser has no memory left for the trainer, so nothing was started. Close other tabs or programs, then reload the page.',
+  offline: (active: boolean) =>
+    active
+      ? 'This machine is offline. Training goes on; what it makes is sent when the connection is back, if that is within two rounds.'
+      : 'This machine is offline. Nothing can start until the connection is back.',
+  away: (why: string, training: boolean) =>
+    `The coordinator does not answer (${why}). ${training ? 'Training goes on, and it' : 'It'} is tried again by itself.`,
+  clockWrong: (by: string, behind: boolean) =>
+    `This machine’s clock is ${by} ${behind ? 'behind' : 'ahead'}. Training does not need it, but secure connections fail with a wrong clock, and the times of your visits are wrong. Set the clock, then look again.`,
+  noGpu:
+    'No graphics card computes here, so the processor does, which is much slower. Switch hardware acceleration on in this browser’s settings or use a current Chrome, Edge or Safari, then look again.',
+  tryNow: 'Try now',
+  lookAgain: 'Look again',
+  copied: 'Copied',
+  copyFailed: 'This browser does not let the page copy: select the text instead.',
+  pausedBattery: 'Paused: this machine runs on battery. It goes on when it is plugged in.',
+  wasHidden: (time: string, speed: string, before: string) =>
+    `While this tab was in the background, for ${time}, it trained ${speed} tokens a second; before that ${before}.`,
+  probing: 'This machine is being measured, for about three seconds',
+  unnamed: 'graphics card',
+  probed: {
+    fast: (name: string) => `Fast: this browser computes on the ${name}.`,
+    slow: (name: string) => `Slow, but useful: this browser computes on the ${name}.`,
+    cpu: () =>
+      'Processor only: this browser offers no graphics card to compute on. It trains and earns, but slowly.',
+  },
+  earnsAbout: (credits: string) =>
+    `If everybody goes on as in the last rounds, it may earn about ${credits} credits an hour. An estimate, not a promise.`,
+  earnsRange: (least: string, most: string) =>
+    `If everybody goes on as in the last rounds, it may earn ${least} to ${most} credits an hour. An estimate, not a promise.`,
+  visits: (visits: string, time: string, tokens: string, rounds: string) =>
+    `Visits: ${visits}. Trained for ${time}: ${tokens} tokens, ${rounds} rounds credited.`,
   loading: (what: string) => `${what} is being loaded`,
   loaded: (done: string, total: string) => `${done} of ${total} MB`,
   opening: 'The trainer is starting',
+  warmingUp: 'the first step takes longest',
+  titled: (state: string) => `${state} – Tributary`,
 
   idle: 'Not training',
   connecting: 'Reaching the coordinator',
@@ -177,6 +236,9 @@ export const say = {
   roundBytes: (down: string, up: string) => `This round: ${down} down, ${up} up`,
   bulk: (direct: string, coordinator: string) =>
     `Model and text: ${direct} from contributors, ${coordinator} from the coordinator`,
+  who: (tabs: string, natives: string) => `Browser tabs: ${tabs}. Programs: ${natives}`,
+  wholeMinutes: (n: string) => `${n}\u00a0min`,
+  hours: (n: string) => `${n}\u00a0h`,
   kilobytes: (n: string) => `${n}\u00a0KB`,
   megabytes: (n: string) => `${n}\u00a0MB`,
   gigabytes: (n: string) => `${n}\u00a0GB`,

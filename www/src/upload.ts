@@ -1,9 +1,8 @@
 // How much of the person's upload others may use, remembered in this browser.
 
 import { rate } from './format.ts';
+import { keep, recall } from './stored.ts';
 import { say } from './strings.ts';
-
-const KEY = 'tributary-upload';
 
 /** Bytes a second by choice; `all` has no limit. */
 const LIMITS = { little: 500_000, some: 2_000_000, much: 8_000_000, all: undefined } as const;
@@ -18,17 +17,13 @@ export function uploadChoice(
   select: HTMLSelectElement,
   onChange: (bytesPerSecond: number | undefined) => void,
 ): number | undefined {
-  const now = remembered();
+  const now = known(recall('upload'));
   for (const choice of Object.keys(LIMITS) as Choice[]) {
     select.add(new Option(words(choice), choice, choice === USUAL, choice === now));
   }
   select.addEventListener('change', () => {
     const choice = known(select.value);
-    try {
-      localStorage.setItem(KEY, choice);
-    } catch {
-      // Storage is denied: it holds for this visit.
-    }
+    keep('upload', choice);
     onChange(LIMITS[choice]);
   });
   return LIMITS[now];
@@ -38,14 +33,5 @@ function words(choice: Choice): string {
   return choice === 'all' ? say.upload.all : say.upload[choice](rate(LIMITS[choice]));
 }
 
-function known(choice: string | null): Choice {
-  return choice !== null && Object.hasOwn(LIMITS, choice) ? (choice as Choice) : USUAL;
-}
-
-function remembered(): Choice {
-  try {
-    return known(localStorage.getItem(KEY));
-  } catch {
-    return USUAL;
-  }
-}
+const known = (choice: unknown): Choice =>
+  typeof choice === 'string' && Object.hasOwn(LIMITS, choice) ? (choice as Choice) : USUAL;

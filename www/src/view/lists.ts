@@ -34,10 +34,12 @@ export function drawPeers(snapshot: Snapshot | undefined): void {
 
 function drawLinks(snapshot: Snapshot | undefined): void {
   const wanted = snapshot?.links.wanted ?? 0;
-  const [direct, now, round, bulk] = links.children as unknown as HTMLElement[];
+  const [who, direct, now, round, bulk] = links.children as unknown as HTMLElement[];
   links.hidden = !isActive(snapshot) || !snapshot;
   setNote(linksNote, snapshot?.links.why && say.linksMissing(snapshot.links.why));
-  if (!snapshot || !direct || !now || !round || !bulk) return;
+  if (!snapshot || !who || !direct || !now || !round || !bulk) return;
+  const tabs = snapshot.peers.filter((row) => row.kind === 'tab').length;
+  setText(who, say.who(count(tabs), count(snapshot.peers.length - tabs)));
   setText(direct, wanted > 0 ? say.links(count(snapshot.links.up), count(wanted)) : '');
   setText(now, say.traffic(rate(snapshot.down_per_s), rate(snapshot.up_per_s)));
   setText(round, say.roundBytes(bytes(snapshot.bytes_round_down), bytes(snapshot.bytes_round_up)));

@@ -2,9 +2,9 @@
 
 import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, megabytes } from '../format.ts';
-import { say } from '../strings.ts';
+import { page, say } from '../strings.ts';
 import type { Phase, RoundView } from '../wasm/net/tributary_web_net.js';
-import { isActive, type View } from './view.ts';
+import { bulk, isActive, type View } from './view.ts';
 
 const card = byId('part');
 const state = byId('state');
@@ -16,15 +16,21 @@ const notice = byId('notice');
 const start = byId<HTMLButtonElement>('start');
 const finish = byId<HTMLButtonElement>('finish');
 const stop = byId<HTMLButtonElement>('stop');
+const reload = byId<HTMLButtonElement>('reload');
+/** Bytes of a parameter in the model that is fetched. */
+const PARAMETER_BYTES = 4;
 
 /** Draws everything that does not depend on the time. */
 export function drawStatus(view: View): void {
   const { snapshot } = view;
   const active = view.starting || isActive(snapshot);
   card.dataset.phase = view.starting ? 'preparing' : (snapshot?.phase.kind ?? 'idle');
-  setText(state, view.starting ? startingWords(view) : phaseWords(snapshot?.phase, snapshot?.round));
+  const words = view.starting ? startingWords(view) : phaseWords(snapshot?.phase, snapshot?.round);
+  setText(state, words);
+  document.title = active ? say.titled(words) : page.title;
   const failed = snapshot?.phase.kind === 'failed' ? snapshot.phase.why : undefined;
   setNote(error, view.error ?? failed);
+  reload.hidden = error.hidden;
   setNote(notice, [snapshot?.notice, view.note].filter(Boolean).join(' '));
   showButtons(active, snapshot?.phase.kind === 'finishing' || view.starting);
   drawClock(view);
@@ -38,14 +44,22 @@ export function drawClock(view: View): void {
     showBar(loading.total > 0 ? loading.done / loading.total : 0, loading.what);
     return;
   }
-  const round = view.starting ? undefined : snapshot?.round;
   const kind = snapshot?.phase.kind;
+  // Once the device is open, what is still missing is the model.
+  if (!view.starting && kind === 'preparing' && snapshot?.run && snapshot.device) {
+    const total = snapshot.run.params * PARAMETER_BYTES;
+    const done = Math.min(bulk(snapshot) - view.bulkBefore, total);
+    setText(more, say.loaded(megabytes(done), megabytes(total)));
+    showBar(done / total, more.textContent ?? '');
+    return;
+  }
+  const round = view.starting ? undefined : snapshot?.round;
   if (!round || !(kind === 'training' || kind === 'finishing')) {
     setText(more, '');
     showBar(undefined, '');
     return;
   }
-  const tokens = say.roundTokens(compact(round.tokens));
+  const tokens = snapshot?.tokens === 0 ? say.warmingUp : say.roundTokens(compact(round.tokens));
   if (round.left_ms === undefined) {
     setText(more, `${say.folding}, ${tokens}`);
     showBar(1, say.folding);

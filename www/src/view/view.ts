@@ -13,7 +13,14 @@ export interface View {
   loading: Loading | undefined;
   run: RunFile | undefined;
   error: string | undefined;
+  /** Something worth knowing that passes. */
   note: string | undefined;
+  /** Whether a reload finds the identity again; undefined: not known yet. */
+  durable: boolean | undefined;
+  /** Milliseconds by which this machine's clock is ahead of the coordinator's. */
+  skewMs: number | undefined;
+  /** Bytes of blobs that had been received when this start began. */
+  bulkBefore: number;
 }
 
 /** Before anything happened. */
@@ -25,7 +32,14 @@ export const emptyView = (): View => ({
   run: undefined,
   error: undefined,
   note: undefined,
+  durable: undefined,
+  skewMs: undefined,
+  bulkBefore: 0,
 });
+
+/** Bytes of blobs received in this session. */
+export const bulk = (snapshot: Snapshot | undefined): number =>
+  (snapshot?.bulk_direct ?? 0) + (snapshot?.bulk_coordinator ?? 0);
 
 /** Whether a snapshot says that something goes on. */
 export function isActive(snapshot: Snapshot | undefined): boolean {
