@@ -1,5 +1,4 @@
-// Starts the browser for a test: Chromium from CHROMIUM, without a window, with an emulated WebGPU
-// adapter, so that the same test runs on any machine.
+// Starts the browser for a test: Chromium from CHROMIUM, without a window.
 
 import { chromium } from 'playwright-core';
 
@@ -11,18 +10,28 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
 ];
+
+/** An emulated adapter, so that the same test runs on any machine. */
+const ADAPTER = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
 /** What `cargo xtask` wants beside, such as a field trial. */
 const MORE = process.env.CHROMIUM_FLAGS?.split(' ').filter(Boolean) ?? [];
 
-/** A browser; SIGTERM and SIGINT end it with this process. */
-export function launch(flags = []) {
+/** A browser; SIGTERM and SIGINT end it with this process. `adapter`: the flags that give it one. */
+export function launch(flags = [], adapter = ADAPTER) {
+  return chromium.launch({ ...options(), args: [...FLAGS, ...MORE, ...adapter, ...flags] });
+}
+
+/** A browser with a profile in a folder, as `launch` otherwise. */
+export function launchProfile(folder) {
+  return chromium.launchPersistentContext(folder, { ...options(), args: [...FLAGS, ...MORE, ...ADAPTER] });
+}
+
+function options() {
   const executablePath = process.env.CHROMIUM;
   if (!executablePath) throw new Error('CHROMIUM must name the browser; `cargo xtask` sets it.');
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...MORE, ...flags] });
+  return { executablePath, headless: true };
 }
 
 /** A line of JSON on stdout. Numbers of 64 bits come from wasm as BigInt. */

@@ -245,6 +245,16 @@ fn a_coordinator_that_says_nothing_is_left_and_dialled_again() {
 }
 
 #[test]
+fn whoever_presses_start_again_does_not_wait_for_the_next_attempt() {
+    let mut bench = Bench::new();
+    bench.input(Input::Start).input(Input::Disconnected { why: "closed".to_owned() });
+    assert!(bench.machine.wake_at().is_some_and(|at| at > bench.now));
+    bench.asked.clear();
+    bench.input(Input::Start);
+    assert!(matches!(bench.asked[..], [Output::Dial]), "{:?}", bench.asked);
+}
+
+#[test]
 fn a_final_refusal_is_told_and_not_dialled_again() {
     let (ours, yours) = (Hash::of(b"ours"), Hash::of(b"yours"));
     let cases = [

@@ -20,10 +20,11 @@ export function loadNet(onLoading: (loading: Loading) => void = () => {}): Promi
 }
 
 async function load(onLoading: (loading: Loading) => void): Promise<Net> {
-  const module = import('./wasm/net/tributary_web_net.js');
   const never = new AbortController().signal;
-  const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading);
-  const net = await module;
+  const [net, compiled] = await Promise.all([
+    import('./wasm/net/tributary_web_net.js'),
+    compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading),
+  ]);
   await net.default({ module_or_path: compiled });
   return net;
 }

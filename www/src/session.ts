@@ -117,6 +117,7 @@ export class Session {
     this.#peer = undefined;
     this.#worker = undefined;
     this.view.snapshot = undefined;
+    this.view.away = undefined;
     this.changed();
   }
 
@@ -141,6 +142,9 @@ export class Session {
         if (this.#peer !== peer) return;
         this.view.snapshot = snapshot;
         this.view.at = performance.now();
+        const { link } = snapshot;
+        // While it is dialled again it is still away.
+        if (link.kind !== 'dialling') this.view.away = link.kind === 'away' ? link.why : undefined;
         this.changed();
       },
     );

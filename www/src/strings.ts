@@ -28,7 +28,7 @@ export const page = {
   takeOver: 'Train in this tab instead',
   how: 'How it runs',
   pace: 'How hard it works',
-  paceHelp: 'Below 100 % it rests between steps: less heat and noise, and as much less earned.',
+  paceHelp: 'Below 100% it rests between steps: less heat and noise, and as much less earned.',
   battery: 'Pause when this machine goes on battery, and go on when it is plugged in',
   awake: 'Keep the screen on while it trains',
   background:
@@ -156,7 +156,7 @@ export const say = {
   earnsRange: (least: string, most: string) =>
     `If everybody goes on as in the last rounds, it may earn ${least} to ${most} credits an hour. An estimate, not a promise.`,
   visits: (visits: string, time: string, tokens: string, rounds: string) =>
-    `Visits: ${visits}. Trained for ${time}: ${tokens} tokens, ${rounds} rounds credited.`,
+    `Visits: ${visits}. Trained for ${time}. Tokens: ${tokens}. Rounds credited: ${rounds}.`,
   loading: (what: string) => `${what} is being loaded`,
   loaded: (done: string, total: string) => `${done} of ${total} MB`,
   opening: 'The trainer is starting',

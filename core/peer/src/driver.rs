@@ -108,6 +108,8 @@ impl<P: Platform> Driver<P> {
                     Some(Command::Finish) => self.input(Input::Finish),
                     Some(Command::Stop) => self.input(Input::Stop),
                     Some(Command::UploadLimit(limit)) => self.handle.set_upload_limit(limit),
+                    // A wish that changes nothing of what is agreed with others, so the machine needn't know.
+                    Some(Command::Pace(percent)) => self.waiting.push_back(Job::Pace { percent }),
                     Some(Command::Quit) | None => {
                         self.input(Input::Stop);
                         self.act();

@@ -82,6 +82,7 @@ enum Command {
     Finish,
     Stop,
     UploadLimit(Option<u64>),
+    Pace(u8),
     Quit,
 }
 
@@ -107,6 +108,11 @@ impl Control {
     /// From now on blobs may take so many bytes a second of this machine's upload; `None`: without a limit.
     pub fn upload_limit(&mut self, bytes_per_second: Option<u64>) {
         self.send(Command::UploadLimit(bytes_per_second));
+    }
+
+    /// From now on train so many per cent of the time.
+    pub fn pace(&mut self, percent: u8) {
+        self.send(Command::Pace(percent));
     }
 
     /// Stop now and end the driver.

@@ -80,6 +80,12 @@ pub enum Job {
     },
     /// Stop training at once; keep everything. `Train` goes on.
     Pause,
+    /// From now on train so many per cent of the time and rest between steps for the others; at the beginning
+    /// it is 100. Holds over another `Start`.
+    Pace {
+        /// From [`LEAST_PACE`](crate::limits::LEAST_PACE) to 100; less or more counts as these.
+        percent: u8,
+    },
 }
 
 /// Which device to train on.

@@ -54,5 +54,8 @@ pub const MAX_LINKS: usize = 8;
 /// Refused frames after which a connection is dropped.
 pub const MAX_REFUSALS: u32 = 8;
 
+/// The least share of the time that training can be set to, per cent: less would hardly make a step a round.
+pub const LEAST_PACE: u8 = 10;
+
 /// Rounds and loss points that a view keeps.
 pub const VIEW_HISTORY: usize = 256;

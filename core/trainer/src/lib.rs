@@ -17,6 +17,7 @@ mod likeness;
 mod meter;
 mod model;
 mod optim;
+mod pace;
 mod parallel;
 mod params;
 mod record;

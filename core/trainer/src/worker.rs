@@ -14,6 +14,7 @@ use tributary_protocol::job::{DeviceChoice, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
 
 use crate::device::{self, Opened};
+use crate::pace::Pace;
 use crate::session::{Cut, Session, Settled};
 
 /// What the worker needs of the program that it runs in.
@@ -22,6 +23,11 @@ pub trait Host {
     fn now_ms(&self) -> u64;
     /// Lets the event loop run, so that a message that waits gets in. Natively ready at once.
     fn breathe(&self) -> LocalBoxFuture<'static, ()>;
+    /// Leaves the device alone for so many milliseconds, or fewer: the worker asks again until the time is over,
+    /// and looks for jobs in between. A host without timers breathes.
+    fn rest(&self, _ms: u64) -> LocalBoxFuture<'static, ()> {
+        self.breathe()
+    }
     /// Keeps bytes under a name, in place of what was there, over restarts if there is a place for that.
     fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()>;
     /// What was kept under a name, if it still is.
@@ -42,12 +48,16 @@ struct Gone;
 
 /// Runs the trainer until the jobs end or nobody reads the reports.
 pub async fn run(host: impl Host, mut jobs: mpsc::Receiver<Job>, reports: mpsc::Sender<Report>) {
-    let mut worker = Worker { host, reports, session: None, reported_ms: 0 };
+    let mut worker = Worker { host, reports, session: None, pace: Pace::default(), reported_ms: 0 };
     loop {
         let job = if worker.session.as_ref().is_some_and(Session::can_step) {
             match jobs.next().now_or_never() {
                 Some(job) => job,
                 None => {
+                    if let Some(rest) = worker.rest() {
+                        rest.await;
+                        continue;
+                    }
                     if worker.step().await.is_err() {
                         return;
                     }
@@ -69,6 +79,7 @@ struct Worker<H> {
     host: H,
     reports: mpsc::Sender<Report>,
     session: Option<Session>,
+    pace: Pace,
     reported_ms: u64,
 }
 
@@ -84,6 +95,10 @@ impl<H: Host> Worker<H> {
     async fn take(&mut self, job: Job) -> Result<(), Gone> {
         let job = match job {
             Job::Start { spec, data, me, device } => return self.start(*spec, &data, me, device).await,
+            Job::Pace { percent } => {
+                self.pace.set(percent);
+                return Ok(());
+            }
             job => job,
         };
         let Some(session) = &mut self.session else {
@@ -91,7 +106,7 @@ impl<H: Host> Worker<H> {
             return Ok(());
         };
         match job {
-            Job::Start { .. } => Ok(()),
+            Job::Start { .. } | Job::Pace { .. } => Ok(()),
             Job::Base { round, hash, weights } => {
                 let now = self.host.now_ms();
                 let report = match attempt(|| session.rebase(now, round, hash, &weights)) {
@@ -171,9 +186,19 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
+    /// A rest, if one is due.
+    fn rest(&self) -> Option<LocalBoxFuture<'static, ()>> {
+        if self.pace.is_full() {
+            return None;
+        }
+        let ms = self.pace.rest(self.host.now_ms());
+        (ms > 0).then(|| self.host.rest(ms))
+    }
+
     async fn step(&mut self) -> Result<(), Gone> {
         self.ask().await?;
         let now = self.host.now_ms();
+        self.pace.begin(now);
         let Some(session) = &mut self.session else { return Ok(()) };
         match attempt(|| session.step(now)) {
             Ok(true) => self.settle().await,
@@ -187,6 +212,9 @@ impl<H: Host> Worker<H> {
         let Some(session) = &mut self.session else { return Ok(()) };
         let settled = AssertUnwindSafe(session.settle(&self.host)).catch_unwind().await;
         let settled = settled.unwrap_or_else(|panic| Settled::Lost(words(panic)));
+        if !self.pace.is_full() {
+            self.pace.end(self.host.now_ms());
+        }
         match settled {
             Settled::Nothing => Ok(()),
             Settled::Fine(progress) => {

@@ -35,6 +35,30 @@ fn the_loss_falls_and_progress_is_told_at_most_four_times_a_second() {
 }
 
 #[test]
+fn a_quarter_of_the_time_is_about_a_quarter_of_the_rate() {
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        let full = driver.progress().await.tokens_per_s;
+        driver.send(Job::Pace { percent: 25 });
+        // The rate is that of the last five seconds.
+        let from = driver.progress().await.steps;
+        let mut newest = driver.progress().await;
+        while newest.steps < from + 50 {
+            newest = driver.progress().await;
+        }
+        let share = newest.tokens_per_s / full;
+        assert!((0.2..0.3).contains(&share), "{share}");
+        driver.send(Job::Pace { percent: 100 });
+        let from = driver.progress().await.steps;
+        while newest.steps < from + 300 {
+            newest = driver.progress().await;
+        }
+        assert!(newest.tokens_per_s > 0.95 * full, "{} {full}", newest.tokens_per_s);
+    });
+}
+
+#[test]
 fn sent_work_is_not_counted_twice() {
     play(spec(), async |driver| {
         driver.begin().await;

@@ -10,6 +10,7 @@ use tributary_ledger::Balance;
 use tributary_protocol::coordinator::Coordinator;
 use tributary_protocol::limits::VIEW_HISTORY;
 use tributary_protocol::message::{Accepted, Evaluation, FoldManifest};
+use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Id, Millis, PROTOCOL_VERSION};
 use tributary_swarm::Traffic;
 
@@ -56,7 +57,7 @@ pub(crate) struct State {
     pub(crate) bits_per_byte: Option<f32>,
 }
 
-/// `/run.json`: how to join.
+/// `/run.json`: how to join, and what a page needs to say what that may earn.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RunJson {
     /// The run's id.
@@ -69,6 +70,12 @@ pub(crate) struct RunJson {
     pub(crate) addrs: Vec<String>,
     /// The protocol's version.
     pub(crate) version: u16,
+    /// Parameters of the model.
+    pub(crate) params: u64,
+    /// Seconds of a round.
+    pub(crate) round_seconds: u32,
+    /// Credits of a round.
+    pub(crate) pool: u64,
 }
 
 /// One settled round.
@@ -100,10 +107,25 @@ struct AcceptedJson {
     clips: usize,
 }
 
+impl RunJson {
+    /// Of this run, before it listens anywhere.
+    pub(crate) fn new(spec: &RunSpec, peer: Id) -> Self {
+        Self {
+            run: spec.id(),
+            name: spec.name.clone(),
+            peer,
+            addrs: Vec::new(),
+            version: PROTOCOL_VERSION,
+            params: spec.model.params(),
+            round_seconds: spec.round.seconds,
+            pool: spec.reward.pool,
+        }
+    }
+}
+
 impl Board {
     /// A board about this run.
-    pub(crate) fn new(run: Hash, name: String, peer: Id) -> Self {
-        let run = RunJson { run, name, peer, addrs: Vec::new(), version: PROTOCOL_VERSION };
+    pub(crate) fn new(run: RunJson) -> Self {
         Self(Arc::new(Mutex::new(State {
             run,
             rounds: VecDeque::new(),

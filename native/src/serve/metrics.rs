@@ -43,12 +43,21 @@ pub(super) fn page(state: &State) -> String {
 mod tests {
     use tributary_protocol::{Hash, Id};
 
-    use super::super::board::Board;
+    use super::super::board::{Board, RunJson};
     use super::*;
 
     #[test]
     fn every_line_is_a_comment_or_a_number() {
-        let board = Board::new(Hash::default(), "test".into(), Id([1; 32]));
+        let board = Board::new(RunJson {
+            run: Hash::default(),
+            name: "test".into(),
+            peer: Id([1; 32]),
+            addrs: Vec::new(),
+            version: 1,
+            params: 1,
+            round_seconds: 1,
+            pool: 1,
+        });
         board.lock().refused.insert("late".into(), 3);
         let page = page(&board.lock());
         assert!(page.contains("\ntributary_commits_refused_total{reason=\"late\"} 3\n"), "{page}");

@@ -31,7 +31,7 @@ use crate::config::Serve;
 use crate::identity;
 use crate::output::Output;
 use crate::signals::Signals;
-use board::Board;
+use board::{Board, RunJson};
 use driver::{Driver, Parts};
 use examine::Examiner;
 use prepare::Prepared;
@@ -54,7 +54,7 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     let output = Output::new();
     let me = identity.id();
     let spec = machine.spec().clone();
-    let board = Board::new(spec.id(), spec.name.clone(), me);
+    let board = Board::new(RunJson::new(&spec, me));
     {
         let mut board = board.lock();
         settled.iter().for_each(|settled| board.settled(&settled.fold));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc;
 use futures::future::{self, LocalBoxFuture};
@@ -27,6 +27,11 @@ impl Host for Thread {
 
     fn breathe(&self) -> LocalBoxFuture<'static, ()> {
         // This thread has no event loop that waits for its turn.
+        Box::pin(future::ready(()))
+    }
+
+    fn rest(&self, ms: u64) -> LocalBoxFuture<'static, ()> {
+        std::thread::sleep(Duration::from_millis(ms));
         Box::pin(future::ready(()))
     }
 

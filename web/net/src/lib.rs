@@ -100,6 +100,11 @@ impl Peer {
         self.control.stop();
     }
 
+    /// From now on it trains so many per cent of the time.
+    pub fn pace(&mut self, percent: u8) {
+        self.control.pace(percent);
+    }
+
     /// From now on at most so many bytes a second go up to others; absent: without a limit.
     #[wasm_bindgen(js_name = uploadLimit)]
     pub fn upload_limit(&mut self, bytes_per_second: Option<u32>) {

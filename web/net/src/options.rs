@@ -22,6 +22,12 @@ pub struct RunFile {
     pub addrs: Vec<String>,
     /// The protocol version it speaks.
     pub version: u16,
+    /// Parameters of its model; absent from a coordinator that speaks an older version.
+    pub params: Option<u64>,
+    /// Seconds of a round.
+    pub round_seconds: Option<u32>,
+    /// Credits of a round.
+    pub pool: Option<u64>,
 }
 
 /// What makes a contributor.
@@ -93,6 +99,9 @@ mod tests {
             addrs: vec![format!("/ip4/127.0.0.1/tcp/4003/ws/p2p/{peer}")],
             peer,
             version: PROTOCOL_VERSION,
+            params: Some(1),
+            round_seconds: Some(1),
+            pool: Some(1),
         };
         let (device, agent) = (DeviceChoice::Auto, "test".into());
         PeerOptions { run, secret: vec![2; 32], device, agent, upload_limit: Some(1_000_000) }

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::LocalBoxFuture;
+use js_sys::Promise;
 use tributary_trainer::Host;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
 
 use crate::storage;
@@ -53,6 +55,18 @@ impl Host for Worker {
             self.waiting.borrow_mut().pop_back();
         }
         wait.map(drop).boxed_local()
+    }
+
+    fn rest(&self, ms: u64) -> LocalBoxFuture<'static, ()> {
+        let over = Promise::new(&mut |over, _| {
+            // The worker asks for little at a time.
+            let ms = i32::try_from(ms).unwrap_or(i32::MAX);
+            if self.scope.set_timeout_with_callback_and_timeout_and_arguments_0(&over, ms).is_err() {
+                // Without timers there is no rest.
+                let _ = over.call0(&JsValue::UNDEFINED);
+            }
+        });
+        async move { drop(JsFuture::from(over).await) }.boxed_local()
     }
 
     fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {

@@ -28,8 +28,8 @@ export function troubles(view: View): Trouble[] {
   const add = (kind: string, words: string, button: string, remedy: Remedy) =>
     found.push({ kind, words, button, remedy });
   if (!navigator.onLine) add('offline', say.offline(isActive(snapshot)), say.tryNow, 'reconnect');
-  else if (snapshot?.link.kind === 'away')
-    add('away', say.away(snapshot.link.why, snapshot.phase.kind === 'training'), say.tryNow, 'reconnect');
+  else if (view.away)
+    add('away', say.away(view.away, snapshot?.phase.kind === 'training'), say.tryNow, 'reconnect');
   if (Math.abs(skewMs) > CLOCK_MS)
     add('clock', say.clockWrong(duration(Math.abs(skewMs)), skewMs < 0), say.lookAgain, 'reload');
   if (view.durable === false) add('storage', say.identityTemporary, say.lookAgain, 'reload');

@@ -15,6 +15,8 @@ export interface View {
   error: string | undefined;
   /** Something worth knowing that passes. */
   note: string | undefined;
+  /** Why the coordinator was lost, until it is back. */
+  away: string | undefined;
   /** Whether a reload finds the identity again; undefined: not known yet. */
   durable: boolean | undefined;
   /** Milliseconds by which this machine's clock is ahead of the coordinator's. */
@@ -32,6 +34,7 @@ export const emptyView = (): View => ({
   run: undefined,
   error: undefined,
   note: undefined,
+  away: undefined,
   durable: undefined,
   skewMs: undefined,
   bulkBefore: 0,

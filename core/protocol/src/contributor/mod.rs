@@ -297,6 +297,10 @@ impl Contributor {
             Input::Start => {
                 self.failed = None;
                 self.wish = Wish::Train;
+                // Whoever asks again doesn't want to wait.
+                if let Link::Away { retry_at, .. } = &mut self.link {
+                    *retry_at = now;
+                }
             }
             Input::Finish => self.finish(now),
             Input::Stop => self.stop(),

@@ -46,6 +46,11 @@ impl Host for World {
         .boxed_local()
     }
 
+    fn rest(&self, ms: u64) -> LocalBoxFuture<'static, ()> {
+        self.0.set(self.0.get() + ms);
+        self.breathe()
+    }
+
     fn keep(&self, name: &str, bytes: Vec<u8>) -> LocalBoxFuture<'static, ()> {
         self.1.borrow_mut().insert(name.to_owned(), bytes);
         ready(()).boxed_local()
