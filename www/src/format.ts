@@ -41,9 +41,9 @@ export function duration(ms: number): string {
   return say.minutes(count(Math.floor(seconds / 60)), String(seconds % 60).padStart(2, '0'));
 }
 
-const dates = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
+const dates = new Intl.DateTimeFormat(locale, { dateStyle: 'short', timeStyle: 'short' });
 
-/** Nov 23, 2026, 4:05 AM. */
+/** 11/23/26, 4:05 AM. */
 export const day = (ms: number): string => dates.format(ms);
 
 /** "23 s", "12 min", "3.4 h": how long something took in all. */

@@ -55,7 +55,7 @@ function draw(): void {
   drawTroubles(view, help);
   drawFigures(view);
   drawEarnings(snapshot);
-  drawLosses(visits.losses(snapshot));
+  drawLosses(visits.losses(snapshot?.run?.id ?? view.run?.run, snapshot?.losses ?? []));
   drawPeers(snapshot);
   drawRounds(snapshot);
   drawVisits();

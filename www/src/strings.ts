@@ -79,8 +79,6 @@ export const page = {
   visitTrained: 'Trained for',
   visitRounds: 'Rounds credited',
   visitsForget: 'Forget my visits',
-  received: 'Received',
-  sent: 'Sent',
   diagnostics: 'Diagnostics',
   diagnosticsHelp:
     'If you ask for help, this text says what this browser and this page do. It holds neither your key, nor your name here, nor addresses.',

@@ -78,15 +78,14 @@ function add(visit: Visit, snapshot: Snapshot, at: number): void {
 const since = (before: number | undefined, now: number): number =>
   before === undefined || now < before ? now : now - before;
 
-/** The losses of this run that this browser knows, of earlier visits too, oldest first. */
-export function losses(snapshot: Snapshot | undefined): LossPoint[] {
-  if (!snapshot?.run) return snapshot?.losses ?? [];
-  if (run !== snapshot.run.id) {
-    run = snapshot.run.id;
+/** The losses of a run that this browser knows, of earlier visits too, oldest first; `fresh` are those of now. */
+export function losses(id: string | undefined, fresh: readonly LossPoint[]): LossPoint[] {
+  if (id !== run) {
+    run = id;
     points.clear();
-    for (const point of recallPoints(run)) points.set(point.round, point);
+    for (const point of id ? recallPoints(id) : []) points.set(point.round, point);
   }
-  for (const { round, heldout, own } of snapshot.losses) {
+  for (const { round, heldout, own } of fresh) {
     // What is not known any more must not take the place of what was.
     const before = points.get(round);
     points.set(round, { round, heldout: heldout ?? before?.heldout, own: own ?? before?.own });

@@ -10,7 +10,7 @@ const SLICE_MS: u64 = 100;
 
 /// Milliseconds of rest after one stretch of work, however long that was: a machine that slept in between would
 /// else rest for as long again, and miss the round.
-const MOST_REST_MS: u64 = 30_000;
+const MOST_REST_MS: u64 = 60_000;
 
 /// The share, and where in its cycle training is.
 #[derive(Debug)]
@@ -20,11 +20,13 @@ pub(crate) struct Pace {
     began_ms: Option<u64>,
     /// Until when it rests.
     until_ms: u64,
+    /// What short steps have left to rest for, in milliseconds times `percent`.
+    owed: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { percent: 100, began_ms: None, until_ms: 0 }
+        Self { percent: 100, began_ms: None, until_ms: 0, owed: 0 }
     }
 }
 
@@ -48,7 +50,9 @@ impl Pace {
     pub(crate) fn end(&mut self, now_ms: u64) {
         let Some(began) = self.began_ms.take() else { return };
         let worked = now_ms.saturating_sub(began);
-        self.until_ms = now_ms + (worked * (100 - self.percent) / self.percent).min(MOST_REST_MS);
+        let owed = self.owed + worked * (100 - self.percent);
+        self.owed = owed % self.percent;
+        self.until_ms = now_ms + (owed / self.percent).min(MOST_REST_MS);
     }
 
     /// Milliseconds to rest before anything else is looked at; 0: work.

@@ -102,12 +102,14 @@ export default async function checks(suite) {
   await suite.check('visits are summed up, kept and forgotten', async (page) => {
     await page.goto(`${suite.url}?device=cpu`);
     await start(page);
-    await until('tokens', 60, async () => ((await snapshot(page))?.tokens ?? 0) > 0);
+    await until('a loss', 60, async () => (await snapshot(page))?.losses.length);
     await page.locator('#stop').click();
     await page.reload();
     await says(page, '#visits-sentence', /Visits: 1\./);
+    await page.locator('#chart canvas:visible').waitFor({ timeout: 10_000 });
     await page.locator('#visits-forget').click();
     await page.reload();
     await page.locator('#visits-empty:visible').waitFor({ timeout: 5_000 });
+    await page.locator('#loss-empty:visible').waitFor({ timeout: 5_000 });
   });
 }

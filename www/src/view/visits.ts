@@ -27,18 +27,14 @@ export function drawVisits(): void {
 function newRow(): HTMLElement {
   const head = make('th');
   head.scope = 'row';
-  const cells = Array.from({ length: 5 }, () => make('td', 'number'));
-  return make('tr', '', head, ...cells);
+  const cells = Array.from({ length: 3 }, () => make('td', 'number'));
+  return make('tr', '', head, ...cells, make('td', 'number data', make('span'), make('span')));
 }
 
 function drawRow(row: HTMLElement, visit: Visit): void {
-  const texts = [
-    day(visit.began),
-    span(visit.trained),
-    compact(visit.tokens),
-    count(visit.rounds),
-    bytes(visit.down),
-    bytes(visit.up),
-  ];
+  const texts = [day(visit.began), span(visit.trained), compact(visit.tokens), count(visit.rounds)];
   for (const [at, text] of texts.entries()) setText(row.children[at] as HTMLElement, text);
+  const [down, up] = row.lastElementChild?.children as unknown as [HTMLElement, HTMLElement];
+  setText(down, say.dataIn(bytes(visit.down)));
+  setText(up, say.dataOut(bytes(visit.up)));
 }
