@@ -1,14 +1,30 @@
+// Lighthouse over the page that the coordinator at the address in the first argument serves, as a phone on a slow
+// line with a slow processor: three times, of which the middle one counts. Prints a line a run and, at the end, a JSON object.
+
 import lighthouse from 'lighthouse';
-import { launch } from './launch.mjs';
-const browser = await launch(['--remote-debugging-port=9333']);
-const t=performance.now();
-const result = await lighthouse(process.argv[2], { port: 9333, onlyCategories: ['performance','accessibility','best-practices'], logLevel: 'error' });
-const { categories, audits } = result.lhr;
-for (const c of Object.values(categories)) {
-  console.log(c.id, c.score);
-  for (const r of c.auditRefs) { const a = audits[r.id]; if (a.score !== null && a.score < 1) console.log('   ', r.weight, a.id, a.score, a.displayValue ?? '', a.title, JSON.stringify(a.details?.items?.slice(0,3))?.slice(0,400)); }
+import { launch, line } from './launch.mjs';
+
+/** Where Lighthouse finds the browser: any port that is free on this machine's own address. */
+const PORT = 9333;
+const RUNS = 3;
+const CATEGORIES = ['performance', 'accessibility', 'best-practices'];
+const FIGURES = ['first-contentful-paint', 'largest-contentful-paint', 'total-blocking-time', 'interactive'];
+
+const url = process.argv[2];
+const runs = [];
+for (let run = 0; run < RUNS; run += 1) {
+  const browser = await launch([`--remote-debugging-port=${PORT}`]);
+  const { lhr } = await lighthouse(url, { port: PORT, onlyCategories: CATEGORIES, logLevel: 'error' });
+  await browser.close();
+  const scores = Object.fromEntries(CATEGORIES.map((name) => [name, Math.round(100 * lhr.categories[name].score)]));
+  const figures = Object.fromEntries(FIGURES.map((name) => [name, Math.round(lhr.audits[name].numericValue)]));
+  const foreign = lhr.audits['network-requests'].details.items.map((item) => item.url).filter((one) => !one.startsWith(url));
+  for (const { id } of CATEGORIES.flatMap((name) => lhr.categories[name].auditRefs)) {
+    const { score, title, scoreDisplayMode } = lhr.audits[id];
+    if (scoreDisplayMode === 'binary' && score === 0) console.log(`not passed: ${title}`);
+  }
+  console.log(`run ${run + 1}: ${JSON.stringify(scores)} ms: ${JSON.stringify(figures)}`);
+  runs.push({ ...scores, ...figures, foreign });
 }
-for (const id of ['first-contentful-paint','largest-contentful-paint','interactive','total-blocking-time','max-potential-fid','cumulative-layout-shift','speed-index']) console.log(id, audits[id]?.displayValue, audits[id]?.numericValue);
-for (const id of ['long-tasks','bootup-time']) console.log(id, JSON.stringify(audits[id]?.details?.items,null,0));
-console.log((performance.now()-t)/1000);
-await browser.close();
+const middle = runs.sort((one, other) => one.performance - other.performance)[Math.floor(RUNS / 2)];
+line(middle);

@@ -182,7 +182,7 @@ function begin(): void {
   draw();
   void startBackup(consent.checked, () => session.dispose());
   const preload = async () => {
-    await session.preload();
+    await session.preload(consent.checked);
     const machine = consent.checked ? remembered() : undefined;
     if (machine && !isActive(session.view.snapshot) && !session.view.starting) await probe(machine);
   };

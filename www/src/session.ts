@@ -30,10 +30,11 @@ export class Session {
     private readonly changed: () => void,
   ) {}
 
-  /** Fetches the small part before it is wanted. Trouble is told at Start, which tries again. */
-  async preload(): Promise<void> {
+  /** Asks whom to join and, for somebody who agreed before, fetches the small part before it is wanted. Trouble
+   * is told at Start, which tries again. */
+  async preload(agreed: boolean): Promise<void> {
     this.view.durable = (await look()).durable;
-    await Promise.allSettled([loadNet(this.#showLoading), this.#loadRun()]);
+    await Promise.allSettled([this.#loadRun(), agreed && loadNet(this.#showLoading)]);
     this.changed();
   }
 

@@ -34,7 +34,8 @@ function newRow(): HTMLElement {
 function drawRow(row: HTMLElement, visit: Visit): void {
   const texts = [day(visit.began), span(visit.trained), compact(visit.tokens), count(visit.rounds)];
   for (const [at, text] of texts.entries()) setText(row.children[at] as HTMLElement, text);
-  const [down, up] = row.lastElementChild?.children as unknown as [HTMLElement, HTMLElement];
+  const [down, up] = row.querySelectorAll<HTMLElement>('.data span');
+  if (!down || !up) return;
   setText(down, say.dataIn(bytes(visit.down)));
   setText(up, say.dataOut(bytes(visit.up)));
 }
