@@ -162,13 +162,15 @@ fn field_trial(paths: &Paths) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The page in a browser, against a coordinator; then all of it again under the field trial.
+/// The page in a browser, against a coordinator that its last check ends; then again under the field trial what
+/// connects tabs.
 fn page(paths: &Paths) -> Result<Counts> {
     let mut sum = (0, 0);
-    for flags in ["", FIELD_TRIAL] {
+    for (flags, parts) in [("", None), (FIELD_TRIAL, Some("training"))] {
         let world = browser::page_world(paths)?;
         let mut script = browser::script(paths, "page.mjs")?;
-        let counts = counted(script.arg(world.url()).env("CHROMIUM_FLAGS", flags), minutes(10))?;
+        script.arg(world.url()).arg(world.process.child.id().to_string()).args(parts);
+        let counts = counted(script.env("CHROMIUM_FLAGS", flags), minutes(15))?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
     Ok(sum)

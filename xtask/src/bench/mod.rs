@@ -4,6 +4,7 @@ mod calibrate;
 mod codec;
 mod learn;
 mod ledger;
+mod page;
 mod round;
 mod step;
 mod swarm;
@@ -21,12 +22,13 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
         "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
         "ledger" => ledger::run(paths, args),
+        "page" => page::run(paths, args),
         "round" => round::run(paths, args),
         "step" => step::run(paths, args),
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
         _ => bail!(
-            "There is no bench {name}. There are: calibrate, codec, learn, ledger, round, step, swarm, transport."
+            "There is no bench {name}. There are: calibrate, codec, learn, ledger, page, round, step, swarm, transport."
         ),
     }
 }
