@@ -37,7 +37,8 @@ window.tributary = { snapshot: undefined };
 
 const parameters = new URLSearchParams(location.search);
 const upload = uploadChoice(byId<HTMLSelectElement>('upload'), (limit) => session.limitUpload(limit));
-const session = new Session(deviceChoice(parameters.get('device')), upload, () => {
+const device = deviceChoice(parameters.get('device'));
+const session = new Session(device, upload, () => {
   const { snapshot, starting } = session.view;
   window.tributary.snapshot = snapshot;
   if (snapshot) visits.note(snapshot);
@@ -82,10 +83,10 @@ async function probe(known?: Machine): Promise<void> {
   probing = new AbortController();
   const { signal } = probing;
   drawProbe(known ? { machine: known, hourly: undefined } : 'measuring');
-  const machine = known ?? (await measure(signal));
+  const machine = known ?? (await measure(device, signal));
   if (signal.aborted) return;
   const run = session.view.run;
-  drawProbe(machine && { machine, hourly: run && (await earnings(machine, run)) });
+  drawProbe(machine ? { machine, hourly: run && (await earnings(machine, run)) } : 'unknown');
 }
 
 consent.checked = recall('consent') === true;
@@ -183,7 +184,7 @@ function begin(): void {
   void startBackup(consent.checked, () => session.dispose());
   const preload = async () => {
     await session.preload(consent.checked);
-    const machine = consent.checked ? remembered() : undefined;
+    const machine = consent.checked ? remembered(device) : undefined;
     if (machine && !isActive(session.view.snapshot) && !session.view.starting) await probe(machine);
   };
   // Safari has no idle callback.

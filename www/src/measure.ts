@@ -1,10 +1,12 @@
 // A worker that measures what this machine computes: products of square matrices on the graphics card, then on
-// one core. Takes about three seconds, at most five on a machine that can train at all.
+// one core. Begins when it is told which of them the trainer is to take; takes about three seconds.
+
+import type { DeviceChoice } from './wasm/net/tributary_web_net.js';
 
 /** What was found. Rates are in GFLOP/s. */
 export interface Measured {
   /** The graphics card, or why there is none to use. */
-  gpu: { name: string; rate: number } | { missing: 'api' | 'adapter' | 'software' | 'broken' };
+  gpu: { name: string; rate: number } | { missing: 'unwanted' | 'api' | 'adapter' | 'software' | 'broken' };
   cpu: number;
 }
 
@@ -43,19 +45,21 @@ fn main(@builtin(global_invocation_id) at: vec3u, @builtin(local_invocation_id) 
   c[at.y * n + at.x] = sum;
 }`;
 
-async function gpu(): Promise<Measured['gpu']> {
+async function gpu(device: DeviceChoice): Promise<Measured['gpu']> {
+  if (device === 'cpu') return { missing: 'unwanted' };
   if (!navigator.gpu) return { missing: 'api' };
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) return { missing: 'adapter' };
   const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
-  // The trainer takes none of these either.
-  if (isFallbackAdapter || architecture === 'swiftshader') return { missing: 'software' };
-  const device = await adapter.requestDevice();
+  // The trainer takes one of these only if it is told to.
+  const isSoftware = isFallbackAdapter || architecture === 'swiftshader';
+  if (isSoftware && device !== 'gpu') return { missing: 'software' };
+  const opened = await adapter.requestDevice();
   try {
-    const rate = await gpuRate(device);
+    const rate = await gpuRate(opened);
     return { name: [vendor, architecture, description].filter(Boolean).join(' '), rate };
   } finally {
-    device.destroy();
+    opened.destroy();
   }
 }
 
@@ -121,5 +125,11 @@ function multiply(a: Float32Array, b: Float32Array, c: Float32Array): void {
   }
 }
 
-const found = await gpu().catch((): Measured['gpu'] => ({ missing: 'broken' }));
-postMessage({ gpu: found, cpu: cpuRate() } satisfies Measured);
+addEventListener(
+  'message',
+  async (event: MessageEvent<DeviceChoice>) => {
+    const found = await gpu(event.data).catch((): Measured['gpu'] => ({ missing: 'broken' }));
+    postMessage({ gpu: found, cpu: cpuRate() } satisfies Measured);
+  },
+  { once: true },
+);

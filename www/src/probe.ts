@@ -2,7 +2,7 @@
 
 import type { Measured } from './measure.ts';
 import { hasNumbers, keep, recall } from './stored.ts';
-import type { RunFile } from './wasm/net/tributary_web_net.js';
+import type { DeviceChoice, RunFile } from './wasm/net/tributary_web_net.js';
 
 /** What is known of this machine. */
 export interface Machine {
@@ -27,19 +27,22 @@ const SHARE = { gpu: [0.05, 0.6], cpu: [0.8, 5] } as const;
 const ROUNDS = 8;
 
 /** What was measured earlier. */
-export function remembered(): Machine | undefined {
+export function remembered(device: DeviceChoice): Machine | undefined {
+  if (device !== 'auto') return undefined;
   const kept = recall('machine') as Machine | undefined;
   return hasNumbers(kept, ['least', 'most']) && ['fast', 'slow', 'cpu'].includes(kept.kind)
     ? kept
     : undefined;
 }
 
-/** Measures; nothing if it was given up or the browser cannot. */
-export async function measure(signal: AbortSignal): Promise<Machine | undefined> {
+/** Measures the device that is to train; nothing if it was given up or the browser cannot. */
+export async function measure(device: DeviceChoice, signal: AbortSignal): Promise<Machine | undefined> {
   const worker = new Worker(new URL('./measure.ts', import.meta.url), { type: 'module', name: 'probe' });
   try {
+    worker.postMessage(device);
     const machine = judge(await answer(worker, AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)])));
-    keep('machine', machine);
+    // Another choice is for those who try things out.
+    if (device === 'auto') keep('machine', machine);
     return machine;
   } catch {
     return undefined;

@@ -142,6 +142,7 @@ export const say = {
   wasHidden: (time: string, speed: string, before: string) =>
     `While this tab was in the background, for ${time}, it trained ${speed} tokens a second; before that ${before}.`,
   probing: 'This machine is being measured, for about three seconds',
+  probeFailed: 'This machine could not be measured in a few seconds. It can train all the same.',
   unnamed: 'graphics card',
   probed: {
     fast: (name: string) => `Fast: this browser computes on the ${name}.`,

@@ -1,6 +1,7 @@
 // How it runs: what the machine is good for, how hard it works, battery and screen, other tabs, what is remembered.
 
 import { snapshot, start, until } from '../launch.mjs';
+import { audit } from './access.mjs';
 import { expect, phase, says, training } from './suite.mjs';
 
 /** Puts a battery and a screen into the page, whose state `window.power` changes and shows. */
@@ -36,6 +37,15 @@ export default async function checks(suite) {
     await page.reload();
     expect(!(await page.locator('#consent').isChecked()), 'the agreement was not forgotten');
     expect(!(await page.locator('#probe').isVisible()), 'it measures without consent');
+  });
+
+  await suite.check('the graphics card is measured where it is to train', async (page, complaints) => {
+    await page.goto(`${suite.url}?device=gpu`);
+    await page.locator('#consent:enabled').check();
+    // The adapter here is an emulation, which may be too slow to be measured while other tests run.
+    await says(page, '#probe-words', /Slow, but useful: .*swiftshader|could not be measured/, 20);
+    expect(complaints.length === 0, 'it complained');
+    await audit(page, 'probed');
   });
 
   await suite.check('it finishes the round, then stops, with the round sent', async (page) => {

@@ -11,8 +11,12 @@ const pays = byId('probe-pays');
 const bar = byId('probe-bar');
 const again = byId<HTMLButtonElement>('probe-again');
 
-/** What is known: nothing yet, that it is being measured, or what came of it and what that may earn. */
-export type Probed = undefined | 'measuring' | { machine: Machine; hourly: [number, number] | undefined };
+/** What is known: nothing yet, that it is being measured, that this failed, or what came of it and may be earned. */
+export type Probed =
+  | undefined
+  | 'measuring'
+  | 'unknown'
+  | { machine: Machine; hourly: [number, number] | undefined };
 
 /** Draws it. */
 export function drawProbe(probed: Probed): void {
@@ -21,8 +25,8 @@ export function drawProbe(probed: Probed): void {
   again.hidden = probed === 'measuring';
   pays.hidden = true;
   if (probed === undefined) return;
-  if (probed === 'measuring') {
-    setText(words, say.probing);
+  if (probed === 'measuring' || probed === 'unknown') {
+    setText(words, probed === 'measuring' ? say.probing : say.probeFailed);
     return;
   }
   const { machine, hourly } = probed;
