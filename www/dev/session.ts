@@ -30,6 +30,7 @@ class FakeSession
       | 'reconnect'
       | 'restart'
       | 'pace'
+      | 'crashed'
       | 'dispose'
       | 'limitUpload'
     >
@@ -93,6 +94,8 @@ class FakeSession
   }
 
   pace(): void {}
+
+  crashed(): void {}
 
   limitUpload(): void {}
 

@@ -145,6 +145,13 @@ addEventListener('online', () => {
   if (isActive(session.view.snapshot)) session.reconnect();
 });
 addEventListener('pagehide', visits.write);
+// Nothing of this page's own throws one of these: it is wasm that broke off.
+addEventListener('error', ({ error }) => {
+  if (error instanceof WebAssembly.RuntimeError) session.crashed(error.message);
+});
+addEventListener('unhandledrejection', ({ reason }) => {
+  if (reason instanceof WebAssembly.RuntimeError) session.crashed(reason.message);
+});
 byId('visits-forget').addEventListener('click', () => {
   visits.forget();
   draw();

@@ -98,6 +98,16 @@ export class Session {
     await this.start();
   }
 
+  /** Takes the network part's end in: it can't say so itself, and would look as if it waited for ever. */
+  crashed(why: string): void {
+    if (!this.#peer) return;
+    // What is left of it must not be called any more.
+    this.#peer = undefined;
+    this.dispose();
+    this.view.error = say.crashed(why);
+    this.changed();
+  }
+
   /** From now on it works so many per cent of the time. */
   pace(percent: number): void {
     this.#percent = percent;

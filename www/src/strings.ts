@@ -122,6 +122,8 @@ export const say = {
     `The trainer could not start (${why}). Reload the page; if that does not help, use a current browser.`,
   partNet: 'The network part',
   partTrainer: 'The trainer',
+  crashed: (why: string) =>
+    `This page’s network part stopped on an error of its own (${why}); the memory may be full. Close other tabs, then reload the page: your name and credits stay.`,
   noMemory:
     'This browser has no memory left for the trainer, so nothing was started. Close other tabs or programs, then reload the page.',
   offline: (active: boolean) =>

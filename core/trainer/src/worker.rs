@@ -277,6 +277,8 @@ impl<H: Host> Worker<H> {
     /// Opens the device again and goes on from the last weights that are known.
     async fn lost(&mut self, why: String) -> Result<(), Gone> {
         let Some(session) = &mut self.session else { return Ok(()) };
+        // A person is told what happened; the rest of it is a list of causes.
+        let why = why.lines().next().unwrap_or_default();
         let (choice, losses) = session.note_loss();
         let what =
             format!("The device stopped working ({why}). The work since the last update is lost; it is opened again.");

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { launch, launchProfile, snapshot, start, until } from '../launch.mjs';
 import { audit } from './access.mjs';
-import { expect, phase, training } from './suite.mjs';
+import { expect, phase, says, training } from './suite.mjs';
 
 const HOUR = 3_600_000;
 
@@ -28,6 +28,32 @@ export default async function checks(suite) {
     expect(complaints.length === 0, 'it complained');
   }, { browser: bare });
   await bare.close();
+
+  const shaky = await launch();
+  await suite.check('a lost device is opened again, and training goes on', async (page) => {
+    await page.goto(`${suite.url}?device=gpu`);
+    await start(page);
+    await until('the device', 90, async () => (await snapshot(page))?.device);
+    await (await shaky.newBrowserCDPSession()).send('Browser.crashGpuProcess');
+    await says(page, '#notice', /device stopped working.*opened again/s, 90);
+    await audit(page, 'lost-device');
+    await until('tokens', 120, async () => (await snapshot(page)).tokens > 0);
+  }, { browser: shaky });
+  await shaky.close();
+
+  // 6 MB are too little for the network part, 26 MB for the trainer.
+  for (const pages of [100, 400]) {
+    const small = await launch([`--js-flags=--wasm-max-mem-pages=${pages}`]);
+    await suite.check(`with memory for ${pages} pages of wasm it gives up, says so and lets go`, async (page) => {
+      await page.goto(`${suite.url}?device=cpu`);
+      await start(page);
+      await says(page, '#error', /reload the page/, 90);
+      await audit(page, `memory-${pages}`);
+      await page.locator('#start:enabled').waitFor();
+      await Promise.all([page.waitForEvent('load'), page.locator('#reload').click()]);
+    }, { browser: small });
+    await small.close();
+  }
 
   await suite.check('offline before Start nothing begins, and it goes on afterwards', async (page) => {
     await page.goto(`${suite.url}?device=cpu`);
