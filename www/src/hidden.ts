@@ -6,7 +6,7 @@ import { isActive } from './view/view.ts';
 import type { Snapshot } from './wasm/net/tributary_web_net.js';
 
 /** A shorter time says nothing. */
-const LEAST_MS = 20_000;
+const LEAST_MS = 5000;
 
 /** Calls `onBack` with one sentence when the tab comes back from having trained in the background. */
 export function watchHidden(snapshot: () => Snapshot | undefined, onBack: (words: string) => void): void {

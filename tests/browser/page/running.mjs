@@ -90,6 +90,22 @@ export default async function checks(suite) {
     expect((await phase(page)) === 'training', 'it pauses though it was told not to');
   });
 
+  await suite.check('it says what became of training in the background', async (page) => {
+    await page.goto(`${suite.url}?device=cpu`);
+    await start(page);
+    await until('tokens', 60, async () => ((await snapshot(page))?.tokens ?? 0) > 0);
+    // A browser without a window hides no tab, so the page is told that it is.
+    const hide = (hidden) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+    await hide(true);
+    await page.waitForTimeout(6_000);
+    await hide(false);
+    await says(page, '#notice', /in the background, for \d+\ss, it trained \d+ tokens a second/);
+  });
+
   await suite.check('a second tab takes a back seat, and takes over when asked to', async (page) => {
     await page.goto(`${suite.url}?device=cpu`);
     await start(page);
