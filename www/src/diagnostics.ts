@@ -30,8 +30,12 @@ export async function diagnostics(view: View): Promise<string> {
     clock: view.skewMs,
     time: new Date().toISOString(),
   };
-  const lines = Object.entries(facts).map(([name, fact]) => `${name}: ${JSON.stringify(fact) ?? 'none'}`);
-  return `${lines.join('\n').replaceAll(ADDRESS, '(address)')}\n`;
+  const lines = Object.entries(facts).map(([name, fact]) => {
+    const words = JSON.stringify(fact) ?? 'none';
+    // A browser's version looks like an address.
+    return `${name}: ${name === 'browser' ? words : words.replaceAll(ADDRESS, '(address)')}\n`;
+  });
+  return lines.join('');
 }
 
 /** Network addresses, plain or as parts of a multiaddress, and peer ids. */

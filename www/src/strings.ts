@@ -77,7 +77,7 @@ export const page = {
   visitsEmpty: 'What you train is summed up here by visit. It stays in this browser.',
   visitBegan: 'Began',
   visitTrained: 'Trained for',
-  visitRounds: 'Rounds credited',
+  visitRounds: 'Rounds',
   visitsForget: 'Forget my visits',
   diagnostics: 'Diagnostics',
   diagnosticsHelp:
