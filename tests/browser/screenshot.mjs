@@ -10,7 +10,7 @@ const ROUNDS = 6;
 const SECONDS = (ROUNDS + 2) * 60;
 
 const browser = await launch();
-const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 2 });
+const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1 });
 await page.goto(`${url}?device=cpu`);
 await start(page);
 await until('credited rounds', SECONDS, async () => {
