@@ -22,6 +22,7 @@ export class Session {
   #worker: Worker | undefined;
   #abort = new AbortController();
   #percent = 100;
+  #broken = false;
 
   /** `uploadLimit`: bytes a second for others; nothing: no limit. */
   constructor(
@@ -42,6 +43,8 @@ export class Session {
   async start(): Promise<void> {
     const { view } = this;
     if (view.starting || isActive(view.snapshot)) return;
+    // A module that broke off can't be begun again on this page.
+    if (this.#broken) return location.reload();
     view.error = undefined;
     view.note = undefined;
     view.bulkBefore = bulk(view.snapshot);
@@ -103,6 +106,7 @@ export class Session {
     if (!this.#peer) return;
     // What is left of it must not be called any more.
     this.#peer = undefined;
+    this.#broken = true;
     this.dispose();
     this.view.error = say.crashed(why);
     this.changed();
