@@ -45,7 +45,7 @@ const USES: [(&str, &[&str]); 13] = [
 /// What the pure crates may use besides: serde, postcard, hashes, signatures and their bare necessities;
 /// the last two only to name views in TypeScript.
 const PURE: [(&str, &[&str]); 2] = [
-    ("tributary-ledger", &["postcard", "serde", "sha2", "thiserror"]),
+    ("tributary-ledger", &["bs58", "ed25519-dalek", "k256", "postcard", "serde", "sha2", "sha3", "thiserror"]),
     (
         "tributary-protocol",
         &["blake3", "bs58", "bytes", "ed25519-dalek", "postcard", "serde", "thiserror", "tsify?", "wasm-bindgen?"],

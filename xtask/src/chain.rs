@@ -12,7 +12,7 @@ use crate::setup;
 const FOLDER: &str = "core/contracts";
 
 /// Scripts that each write files which are kept, or check them.
-const SCRIPTS: [&str; 2] = ["compile.mjs", "trees.mjs"];
+const SCRIPTS: [&str; 3] = ["compile.mjs", "trees.mjs", "links.mjs"];
 
 /// Compiles the contracts, for those who changed them.
 pub(crate) fn compile(paths: &Paths) -> Result<()> {
