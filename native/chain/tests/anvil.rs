@@ -1,79 +1,13 @@
-//! The operator's commands against a real node, anvil, whose program `TRIBUTARY_ANVIL` names
-//! (`cargo xtask test --only chain`): each is stopped, repeated and done again after a reorganisation.
+//! The operator's commands against a real node: each is stopped, repeated and done again after a reorganisation.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use common::{Anvil, OPERATOR, RUN, terms};
 use tributary_chain::{ChainError, Deployment, Epoch, Key, Node, Sender, Submission, Terms};
-use tributary_ledger::Wallet;
-
-/// anvil's first accounts, which every installation has.
-const OPERATOR: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-const GUARDIAN: Wallet = [0x77; 20];
-const RUN: [u8; 32] = [9; 32];
-
-struct Anvil {
-    child: Child,
-    port: u16,
-}
-
-impl Anvil {
-    /// None where there is no anvil: the suite that has one names it.
-    fn start() -> Option<Self> {
-        let program = std::env::var_os("TRIBUTARY_ANVIL")?;
-        let mut child = Command::new(program).args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| line.unwrap().strip_prefix("Listening on 127.0.0.1:")?.parse().ok()).unwrap();
-        // Read on, or its output would fill up and stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Some(Self { child, port })
-    }
-
-    fn node(&self) -> Node {
-        Node::new(&format!("http://127.0.0.1:{}", self.port))
-    }
-
-    fn sender(&self, folder: &Path) -> Sender {
-        Sender::new(self.node(), Key::from_text(OPERATOR).unwrap(), folder.to_owned())
-    }
-
-    /// A command of anvil's own.
-    fn tell(&self, method: &str, params: &str) -> String {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let head = "POST / HTTP/1.1\r\nhost: anvil\r\nconnection: close\r\ncontent-type: application/json\r\n";
-        write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains("\"result\""), "{method}: {answer}");
-        answer
-    }
-}
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn terms(sender: &Sender) -> Terms {
-    Terms {
-        name: "Tributary".to_owned(),
-        symbol: "TRIB".to_owned(),
-        run: RUN,
-        submitter: sender.address(),
-        guardian: GUARDIAN,
-        cap: 4_000_000,
-        rounds: 4,
-        period: 60,
-        delay: 30,
-    }
-}
+use tributary_ledger::checksummed;
 
 /// Epochs in which two wallets earn a million each time.
 fn epochs(count: u64) -> Vec<Epoch> {
@@ -143,7 +77,7 @@ fn what_is_under_way_is_gone_on_with() {
     std::fs::remove_file(&file).unwrap();
     std::fs::write(name, recorded).unwrap();
     assert_eq!(Deployment::make(&sender, &terms(&sender), &file).unwrap(), first, "the same contract, not a second");
-    assert!(anvil.tell("eth_getTransactionCount", &format!("[\"{}\",\"latest\"]", show(&sender.address()))).contains("\"0x1\""));
+    assert!(anvil.tell("eth_getTransactionCount", &format!("[\"{}\",\"latest\"]", checksummed(&sender.address()))).contains("\"0x1\""));
 }
 
 #[test]
@@ -170,8 +104,4 @@ fn trouble_is_told_in_words() {
     refused(Deployment::make(&nobody, &terms(&nobody), &dir.path().join("chain.json")), "does not answer");
     std::fs::write(dir.path().join("bad.json"), "{}").unwrap();
     refused(Deployment::read(&dir.path().join("bad.json")), "missing field");
-}
-
-fn show(wallet: &Wallet) -> String {
-    tributary_ledger::checksummed(wallet)
 }
