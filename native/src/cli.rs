@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tributary_protocol::job::DeviceChoice;
 
+use crate::chain::ChainCommand;
+
 /// Train one language model together, on browser tabs and gaming PCs.
 #[derive(Debug, Parser)]
 #[command(name = "tributary", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -52,6 +54,11 @@ pub(crate) enum Command {
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+    /// Let contributors claim on a chain what they earned
+    Chain {
+        #[command(subcommand)]
+        command: ChainCommand,
     },
     /// Back up who this contributor is, and with it what it earned; take it to another machine
     Identity(IdentityArgs),

@@ -15,8 +15,9 @@ const MOST_LINES: usize = 500;
 const LONG: [(&str, &str); 0] = [];
 
 /// Our crates, and which of our crates each may use.
-const USES: [(&str, &[&str]); 13] = [
+const USES: [(&str, &[&str]); 14] = [
     ("tributary-ledger", &[]),
+    ("tributary-chain", &["tributary-ledger"]),
     ("tributary-log", &[]),
     ("tributary-protocol", &["tributary-ledger"]),
     ("tributary-trainer", &["tributary-protocol"]),
@@ -26,6 +27,7 @@ const USES: [(&str, &[&str]); 13] = [
     (
         "tributary",
         &[
+            "tributary-chain",
             "tributary-ledger",
             "tributary-log",
             "tributary-peer",

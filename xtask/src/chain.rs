@@ -1,8 +1,9 @@
 //! The contracts: what compiles them, and the tests that hold them to their rules.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::paths::Paths;
 use crate::run::{minutes, say, shown};
@@ -31,6 +32,16 @@ pub(crate) fn suite(paths: &Paths) -> Vec<Command> {
     // Its workspace is not ours, but what it builds may lie beside what ours does.
     cargo.arg("--target-dir").arg(&paths.target);
     SCRIPTS.iter().map(|name| script(paths, name, "check")).chain([cargo]).collect()
+}
+
+/// The node that tests talk to, of whatever system this is.
+pub(crate) fn anvil(paths: &Paths) -> Result<PathBuf> {
+    let packages = paths.root.join(FOLDER).join("node_modules/@foundry-rs");
+    let folders = std::fs::read_dir(&packages).into_iter().flatten().filter_map(Result::ok);
+    let mut programs = folders.map(|folder| folder.path().join("bin/anvil")).filter(|program| program.is_file());
+    programs
+        .next()
+        .context("There is no anvil for this system among npm's packages, so the chain can't be tested here.")
 }
 
 fn script(paths: &Paths, name: &str, what: &str) -> Command {

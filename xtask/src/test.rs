@@ -100,7 +100,7 @@ fn postgres(paths: &Paths) -> Result<Counts> {
     counted(runner(paths, &["--test", "stores"]).env("TRIBUTARY_POSTGRES", server.url()), LIMIT)
 }
 
-/// The contracts, compiled and run.
+/// The contracts, compiled and run; the operator's commands and an independent reader on a node.
 fn contracts(paths: &Paths) -> Result<Counts> {
     setup::for_chain(paths)?;
     let mut sum = (0, 0);
@@ -108,7 +108,9 @@ fn contracts(paths: &Paths) -> Result<Counts> {
         let counts = counted(&mut command, LIMIT)?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
-    Ok(sum)
+    let mut node = runner(paths, &["--test", "anvil", "--test", "reader"]);
+    let counts = counted(node.env("TRIBUTARY_ANVIL", chain::anvil(paths)?), LIMIT)?;
+    Ok((sum.0 + counts.0, sum.1 + counts.1))
 }
 
 fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {

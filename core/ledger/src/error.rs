@@ -1,8 +1,8 @@
 //! Why the fold refuses an entry.
 
-use crate::{Key, LinkError};
 use crate::entry::Place;
 use crate::rule::{MAX_AGE, short};
+use crate::{Key, LinkError};
 
 /// An entry does not follow from those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -42,9 +42,7 @@ pub use proof::{MAX_PATH, ProofError, empty_root, leaf_hash, verify_consistency,
 pub use receipt::{Earned, Proven, Receipt, ReceiptError};
 pub use reward::{PPM, Payment, Share, split, work};
 pub use rule::{MAX_AGE, MAX_HOLD, Rule};
-pub use siwe::{
-    LinkMessage, MAX_MESSAGE, MESSAGE_SECONDS, MessageError, address, checksummed, personal_hash,
-};
+pub use siwe::{LinkMessage, MAX_MESSAGE, MESSAGE_SECONDS, MessageError, address, checksummed, personal_hash};
 pub use tree::Tree;
 
 /// A contributor's identity: its Ed25519 public key.

@@ -31,7 +31,9 @@ pub enum PayoutError {
     #[error("an epoch has at least one round")]
     NoRounds,
     /// The newest settled round is not the one after the last that was shown.
-    #[error("payouts were computed up to round {expected}, and the ledger is at another: begin with the log's first round")]
+    #[error(
+        "payouts were computed up to round {expected}, and the ledger is at another: begin with the log's first round"
+    )]
     Round {
         /// The round that must have settled now.
         expected: u64,

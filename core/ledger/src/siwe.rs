@@ -101,7 +101,8 @@ impl LinkMessage {
         if self.domain.is_empty() || !self.domain.chars().all(host) {
             return Err(MessageError("the domain is not a host"));
         }
-        let path = ["https://", "http://"].iter().find_map(|scheme| self.uri.strip_prefix(scheme)?.strip_prefix(&self.domain));
+        let path =
+            ["https://", "http://"].iter().find_map(|scheme| self.uri.strip_prefix(scheme)?.strip_prefix(&self.domain));
         if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
             return Err(MessageError("the URI is not the domain's"));
         }
@@ -186,7 +187,8 @@ fn seconds(text: &str) -> Option<u64> {
     }
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, of_era) = (year / 400, year % 400);
-    let days = era * ERA_DAYS + 365 * of_era + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day.checked_sub(1)?;
+    let days =
+        era * ERA_DAYS + 365 * of_era + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day.checked_sub(1)?;
     let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second;
     // A day that the month doesn't have, and signs that stand elsewhere.
     Some(seconds).filter(|seconds| date(*seconds) == text)

@@ -23,7 +23,14 @@ impl Wallets {
     /// A contributor names a wallet in `round`. The first is in force at once, and for what was earned before, since it
     /// takes nobody's place. Another takes its place from the next round on if that wallet signed for it, and else
     /// after a time in which whoever lost the contributor's key can notice. Whatever waits gives way to what comes.
-    pub(crate) fn link(&mut self, rule: &Rule, round: u64, who: Key, wallet: Wallet, proof: &[u8]) -> Result<(), LinkError> {
+    pub(crate) fn link(
+        &mut self,
+        rule: &Rule,
+        round: u64,
+        who: Key,
+        wallet: Wallet,
+        proof: &[u8],
+    ) -> Result<(), LinkError> {
         let proof = LinkProof::from_bytes(proof)?;
         let message = proof.check(&who, &wallet)?;
         let known = self.0.get(&who).map_or(&[][..], Vec::as_slice);

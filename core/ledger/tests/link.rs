@@ -199,7 +199,14 @@ fn what_was_used_or_signed_by_another_is_refused() {
 #[test]
 fn wallets_are_bounded() {
     let many: Vec<_> = (0..130u64)
-        .map(|n| (2 + (n % 2) as u8, Some(3 - (n % 2) as u8).filter(|_| n > 0), n, if n < 128 { Ok(()) } else { Err(LinkError::TooMany) }))
+        .map(|n| {
+            (
+                2 + (n % 2) as u8,
+                Some(3 - (n % 2) as u8).filter(|_| n > 0),
+                n,
+                if n < 128 { Ok(()) } else { Err(LinkError::TooMany) },
+            )
+        })
         .collect();
     follow(&many);
 }

@@ -162,7 +162,10 @@ fn a_log_is_whole_and_its_entries_are_bounded() {
 fn refusals_are_in_words() {
     for (error, text) in [
         (order(Place::Paid, Place::Judged), "a Judged entry must not stand after a Paid entry"),
-        (LedgerError::NotSubmitted { who: [0xab; 32], origin: 7 }, "contributor abababab submitted nothing for round 7"),
+        (
+            LedgerError::NotSubmitted { who: [0xab; 32], origin: 7 },
+            "contributor abababab submitted nothing for round 7",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::{Book, Credits, Digest, Distributor, Entry, PayoutTree, Payouts, Wallet, keccak256, checksummed};
+use tributary_ledger::{
+    Book, Credits, Digest, Distributor, Entry, PayoutTree, Payouts, Wallet, checksummed, keccak256,
+};
 
 use crate::ChainError;
 
@@ -35,7 +37,10 @@ impl Epoch {
 }
 
 /// The run of a log, and its epochs of so many rounds that have closed.
-pub fn close<B: AsRef<[u8]>>(log: impl IntoIterator<Item = B>, rounds: u64) -> Result<(Digest, Vec<Epoch>), ChainError> {
+pub fn close<B: AsRef<[u8]>>(
+    log: impl IntoIterator<Item = B>,
+    rounds: u64,
+) -> Result<(Digest, Vec<Epoch>), ChainError> {
     let (mut book, mut payouts, mut epochs) = (Book::default(), Payouts::new(rounds)?, Vec::new());
     for bytes in log {
         let settled = matches!(Entry::from_bytes(bytes.as_ref()), Ok(Entry::Settled { .. }));

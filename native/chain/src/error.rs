@@ -8,7 +8,9 @@ use tributary_ledger::{BookError, PayoutError};
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The node does not answer.
-    #[error("the chain's node at {url} does not answer ({why}): check its address and that it runs, then try again; nothing is lost")]
+    #[error(
+        "the chain's node at {url} does not answer ({why}): check its address and that it runs, then try again; nothing is lost"
+    )]
     Unreachable {
         /// Its address.
         url: String,
@@ -32,10 +34,14 @@ pub enum ChainError {
         why: String,
     },
     /// A transaction is in a block and did nothing.
-    #[error("transaction {0} was included and reverted: it cost its gas and changed nothing; look at it in an explorer")]
+    #[error(
+        "transaction {0} was included and reverted: it cost its gas and changed nothing; look at it in an explorer"
+    )]
     Reverted(String),
     /// A transaction is in no block yet.
-    #[error("transaction {0} is in no block yet: run the same command again later, it goes on with this transaction and raises its fee")]
+    #[error(
+        "transaction {0} is in no block yet: run the same command again later, it goes on with this transaction and raises its fee"
+    )]
     Waiting(String),
     /// Another chain than the deployment's.
     #[error("the node is of chain {got}, and the contracts are on chain {expected}: use a node of that chain")]
@@ -52,13 +58,17 @@ pub enum ChainError {
     #[error("the contract at {0} pays another run than this log is about")]
     Run(String),
     /// The chain has another root for this epoch.
-    #[error("epoch {0} has another root on the chain than this log gives: somebody else submitted it, or the log was changed; do not go on")]
+    #[error(
+        "epoch {0} has another root on the chain than this log gives: somebody else submitted it, or the log was changed; do not go on"
+    )]
     OtherRoot(u64),
     /// There is nothing that could be submitted.
     #[error("no epoch has closed that is not submitted: the next one closes with round {0}")]
     NothingToSubmit(u64),
     /// The epoch paid nobody.
-    #[error("epoch {0} is the next one and no linked wallet has earned anything by its end: there is no root to submit")]
+    #[error(
+        "epoch {0} is the next one and no linked wallet has earned anything by its end: there is no root to submit"
+    )]
     NoPayouts(u64),
     /// No key, or a bad one.
     #[error("{0}")]

@@ -79,7 +79,8 @@ impl Key {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, ChainError> {
-        let key = SigningKey::from_slice(bytes).map_err(|_| ChainError::Key("this is no key: 64 hex digits are".to_owned()))?;
+        let key = SigningKey::from_slice(bytes)
+            .map_err(|_| ChainError::Key("this is no key: 64 hex digits are".to_owned()))?;
         Ok(Self(key))
     }
 }

@@ -76,7 +76,13 @@ impl Sender {
     }
 
     /// Sends, or goes on with what is under way for the same purpose, until it is in a block.
-    pub(crate) fn once(&self, purpose: &Purpose, to: Option<Wallet>, value: u128, data: &[u8]) -> Result<Sent, ChainError> {
+    pub(crate) fn once(
+        &self,
+        purpose: &Purpose,
+        to: Option<Wallet>,
+        value: u128,
+        data: &[u8],
+    ) -> Result<Sent, ChainError> {
         let chain = self.node.chain()?;
         let from = hex(&self.address());
         let known = self.read(purpose)?.filter(|known| known.chain == chain && known.from == from);
@@ -89,13 +95,16 @@ impl Sender {
         // A nonce that was used by something else, a replacement from a wallet for instance, is used up.
         let known = known.filter(|known| known.nonce >= next && known.hashes.len() < MOST_TRIES);
         let (fee, tip) = self.fees()?;
-        let mut way = known.unwrap_or(UnderWay { chain, from: from.clone(), nonce: next, fee: 0, tip: 0, hashes: vec![] });
+        let mut way =
+            known.unwrap_or(UnderWay { chain, from: from.clone(), nonce: next, fee: 0, tip: 0, hashes: vec![] });
         (way.fee, way.tip) = (fee.max(way.fee + way.fee / RAISE), tip.max(way.tip + way.tip / RAISE));
-        let call = json!({"from": from, "to": to.map(|to| hex(&to)), "value": format!("{value:#x}"), "data": hex(data)});
+        let call =
+            json!({"from": from, "to": to.map(|to| hex(&to)), "value": format!("{value:#x}"), "data": hex(data)});
         let gas = self.node.number("eth_estimateGas", json!([call]))?;
         // A quarter more than estimated: what is stored meanwhile by others changes costs.
         let (gas, nonce, fee, tip) = (gas + gas / 4, way.nonce, way.fee, way.tip);
-        let (signed, hash) = Transaction { chain, nonce, tip, fee, gas, to, value, data: data.to_vec() }.sign(&self.key);
+        let (signed, hash) =
+            Transaction { chain, nonce, tip, fee, gas, to, value, data: data.to_vec() }.sign(&self.key);
         way.hashes.push(hex(&hash));
         self.write(purpose, &way)?;
         self.node.ask("eth_sendRawTransaction", &json!([hex(&signed)]))?;
@@ -154,7 +163,9 @@ impl Sender {
         match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(file(path, &error)),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| ChainError::File { path, why: error.to_string() }),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| ChainError::File { path, why: error.to_string() }),
         }
     }
 

@@ -77,7 +77,11 @@ fn what_is_under_way_is_gone_on_with() {
     std::fs::remove_file(&file).unwrap();
     std::fs::write(name, recorded).unwrap();
     assert_eq!(Deployment::make(&sender, &terms(&sender), &file).unwrap(), first, "the same contract, not a second");
-    assert!(anvil.tell("eth_getTransactionCount", &format!("[\"{}\",\"latest\"]", checksummed(&sender.address()))).contains("\"0x1\""));
+    assert!(
+        anvil
+            .tell("eth_getTransactionCount", &format!("[\"{}\",\"latest\"]", checksummed(&sender.address())))
+            .contains("\"0x1\"")
+    );
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn a_stranger_recomputes_a_payout_and_claims_it() {
     let (run, epochs) = close(&rows, made.rounds(&anvil.node()).unwrap()).unwrap();
     assert_eq!(epochs.iter().map(|epoch| epoch.sums.len()).collect::<Vec<_>>(), [2, 2, 4]);
     for epoch in 0..3 {
-        assert!(matches!(made.submit(&sender, &run, &epochs).unwrap(), (number, Submission::Sent(_)) if number == epoch));
+        assert!(
+            matches!(made.submit(&sender, &run, &epochs).unwrap(), (number, Submission::Sent(_)) if number == epoch)
+        );
         anvil.tell("evm_increaseTime", "[60]");
         anvil.tell("evm_mine", "[]");
     }

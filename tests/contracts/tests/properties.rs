@@ -53,7 +53,9 @@ fn no_sequence_of_calls_leaves_the_rules() {
         println!("{times:>9} {call} {}", refusal.map_or("done".to_owned(), |bytes| format!("{bytes:02x?}")));
     }
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    for outcome in DONE.map(|call| (call, None)).into_iter().chain(REFUSALS.map(|(call, refusal)| (call, Some(refusal)))) {
+    for outcome in
+        DONE.map(|call| (call, None)).into_iter().chain(REFUSALS.map(|(call, refusal)| (call, Some(refusal))))
+    {
         let times = seen.get(&outcome).copied().unwrap_or(0);
         assert!(times >= SEEN, "{outcome:02x?} was seen {times} times in {SEQUENCES} sequences");
     }

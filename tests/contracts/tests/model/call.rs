@@ -77,7 +77,13 @@ impl Call {
 
 /// Bytes that must not pass, whoever sends them: no function's, coins where none are taken, a permit that its owner did
 /// not sign, a call that is cut off.
-pub(crate) fn nonsense(world: &World, owner: Address, spender: Address, kind: u8, junk: &[u8]) -> (Address, Vec<u8>, u8) {
+pub(crate) fn nonsense(
+    world: &World,
+    owner: Address,
+    spender: Address,
+    kind: u8,
+    junk: &[u8],
+) -> (Address, Vec<u8>, u8) {
     let word = |at: usize| B256::from_slice(&[junk, &[0; 64]].concat()[at..at + 32]);
     let permit = ModelShare::permitCall {
         owner,

@@ -49,7 +49,11 @@ impl Fees {
             // One less where parts of 2^-128 are missing to a whole one.
             assert!(got + U256::from(1) >= least && got <= most, "{who}: {got} is not within {least} and {most}");
             if *who != world.share && *who != world.distributor && *who != world.greedy {
-                assert_eq!(world.coins(*who) + of(&self.paid_in, who), COINS + of(&self.paid_out, who), "coins of {who}");
+                assert_eq!(
+                    world.coins(*who) + of(&self.paid_in, who),
+                    COINS + of(&self.paid_out, who),
+                    "coins of {who}"
+                );
             }
         }
         let held = world.coins(world.share);

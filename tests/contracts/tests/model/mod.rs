@@ -180,7 +180,14 @@ impl Model {
         Ok(())
     }
 
-    fn submit(&mut self, by: Address, number: u64, root: B256, sums: &[(Address, u128)], total: u128) -> Result<(), Refusal> {
+    fn submit(
+        &mut self,
+        by: Address,
+        number: u64,
+        root: B256,
+        sums: &[(Address, u128)],
+        total: u128,
+    ) -> Result<(), Refusal> {
         ensure::<EpochDistributor::OnlySubmitter>(by == SUBMITTER)?;
         ensure::<EpochDistributor::WrongEpoch>(number == self.epochs.len() as u64)?;
         ensure::<EpochDistributor::NoRoot>(!root.is_zero())?;
