@@ -26,6 +26,7 @@ Examples:
   tributary train http://127.0.0.1:8080
   tributary model export --state state --out model
   tributary ledger verify http://127.0.0.1:8080
+  tributary chain status --rpc http://127.0.0.1:8545
   tributary identity export --out tributary-identity.txt
 
 Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
