@@ -125,7 +125,7 @@ fn both_must_have_signed() {
     check(|proof| proof.wallet = WalletProof::Key(wallet_signs(2, "something else")), Err(LinkError::Wallet));
     check(|proof| proof.wallet = WalletProof::Key(vec![]), Err(LinkError::Wallet));
     check(|proof| proof.peer[0] ^= 1, Err(LinkError::Peer));
-    check(|proof| drop(proof.peer.pop()), Err(LinkError::Peer));
+    check(|proof| proof.peer.truncate(63), Err(LinkError::Peer));
     // The hash without its context, and another's key.
     check(|proof| proof.peer = identity(1).sign(&personal_hash(&text)).to_vec(), Err(LinkError::Peer));
     check(|proof| proof.peer = identity(3).sign(&LinkProof::peer_signs(&text)).to_vec(), Err(LinkError::Peer));
@@ -154,8 +154,11 @@ fn a_signature_has_one_form() {
     assert_eq!(recover(&hash, &[&high.to_bytes()[..], &[55 - good[64]]].concat()), None);
 }
 
-/// Round after round, each with at most one link: who, wallet, who handed over, when issued, and what came of it.
-fn follow(links: &[(u8, Option<u8>, u64, Result<(), LinkError>)]) -> Book {
+/// A wallet, who hands over to it, when that was issued, and what comes of it.
+type Link = (u8, Option<u8>, u64, Result<(), LinkError>);
+
+/// Round after round, one link in each.
+fn follow(links: &[Link]) -> Book {
     let mut book = Book::default();
     book.append(&run()).unwrap();
     for (round, (to, before, issued, expected)) in links.iter().enumerate() {
