@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tributary_protocol::job::DeviceChoice;
 
+use crate::chain::ChainCommand;
+
 /// Train one language model together, on browser tabs and gaming PCs.
 #[derive(Debug, Parser)]
 #[command(name = "tributary", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -24,6 +26,7 @@ Examples:
   tributary train http://127.0.0.1:8080
   tributary model export --state state --out model
   tributary ledger verify http://127.0.0.1:8080
+  tributary chain status --rpc http://127.0.0.1:8545
   tributary identity export --out tributary-identity.txt
 
 Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
@@ -52,6 +55,11 @@ pub(crate) enum Command {
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+    /// Let contributors claim on a chain what they earned
+    Chain {
+        #[command(subcommand)]
+        command: ChainCommand,
     },
     /// Back up who this contributor is, and with it what it earned; take it to another machine
     Identity(IdentityArgs),

@@ -34,15 +34,7 @@ struct Log {
 
 /// Verifies and prints.
 pub(crate) fn verify(args: &LedgerVerifyArgs) -> anyhow::Result<()> {
-    let log = if args.log.starts_with("http://") || args.log.starts_with("https://") {
-        download(args.log.trim_end_matches('/'))?
-    } else if Path::new(&args.log).is_dir() {
-        let entries = Journal::open(Path::new(&args.log), None)?.entry_bytes(0, usize::MAX)?;
-        Log { checkpoint: None, entries }
-    } else {
-        let bytes = fs::read(&args.log).map_err(|e| files::trouble("read the log", Path::new(&args.log), &e))?;
-        from_bytes(&bytes).with_context(|| format!("{} is not a saved log", args.log))?
-    };
+    let log = load(&args.log)?;
     if let Some(path) = &args.save {
         files::write(path, &to_bytes(&log)).map_err(|e| files::trouble("save the log to", path, &e))?;
     }
@@ -50,6 +42,26 @@ pub(crate) fn verify(args: &LedgerVerifyArgs) -> anyhow::Result<()> {
     let book = check(&log, remembered.as_ref())?;
     show(&book, log.checkpoint.is_some());
     Ok(())
+}
+
+/// The entries of a log from wherever it is, with every signature checked.
+pub(crate) fn entries(from: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let log = load(from)?;
+    check(&log, None)?;
+    Ok(log.entries)
+}
+
+fn load(from: &str) -> anyhow::Result<Log> {
+    if from.starts_with("http://") || from.starts_with("https://") {
+        return download(from.trim_end_matches('/'));
+    }
+    let path = Path::new(from);
+    if path.is_dir() {
+        let entries = Journal::open(path, None)?.entry_bytes(0, usize::MAX)?;
+        return Ok(Log { checkpoint: None, entries });
+    }
+    let bytes = fs::read(path).map_err(|e| files::trouble("read the log", path, &e))?;
+    from_bytes(&bytes).with_context(|| format!("{from} is not a saved log"))
 }
 
 /// Everything that can be checked.

@@ -5,6 +5,7 @@
 //! to do, and exit code 1.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod chain;
 mod cli;
 mod config;
 mod data;
@@ -46,6 +47,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Data { command: DataCommand::Import(args) } => data::import(&args),
         Command::Model { command: ModelCommand::Export(args) } => model::export(&args),
         Command::Ledger { command: LedgerCommand::Verify(args) } => ledger::verify(&args),
+        Command::Chain { command } => chain::run(&command),
         Command::Identity(args) => {
             identity::commands::run(&config::train_state(args.state, cli.config.as_deref())?, args.command)
         }

@@ -15,8 +15,9 @@ const MOST_LINES: usize = 500;
 const LONG: [(&str, &str); 0] = [];
 
 /// Our crates, and which of our crates each may use.
-const USES: [(&str, &[&str]); 13] = [
+const USES: [(&str, &[&str]); 14] = [
     ("tributary-ledger", &[]),
+    ("tributary-chain", &["tributary-ledger"]),
     ("tributary-log", &[]),
     ("tributary-protocol", &["tributary-ledger"]),
     ("tributary-trainer", &["tributary-protocol"]),
@@ -26,6 +27,7 @@ const USES: [(&str, &[&str]); 13] = [
     (
         "tributary",
         &[
+            "tributary-chain",
             "tributary-ledger",
             "tributary-log",
             "tributary-peer",
@@ -45,7 +47,7 @@ const USES: [(&str, &[&str]); 13] = [
 /// What the pure crates may use besides: serde, postcard, hashes, signatures and their bare necessities;
 /// the last two only to name views in TypeScript.
 const PURE: [(&str, &[&str]); 2] = [
-    ("tributary-ledger", &["postcard", "serde", "sha2", "thiserror"]),
+    ("tributary-ledger", &["bs58", "ed25519-dalek", "k256", "postcard", "serde", "sha2", "sha3", "thiserror"]),
     (
         "tributary-protocol",
         &["blake3", "bs58", "bytes", "ed25519-dalek", "postcard", "serde", "thiserror", "tsify?", "wasm-bindgen?"],

@@ -7,6 +7,7 @@
 mod bench;
 mod browser;
 mod build;
+mod chain;
 mod check;
 mod demo;
 mod lint;
@@ -29,12 +30,13 @@ cargo xtask COMMAND
 
   setup                 install what the other commands need; says what and why, skips what is there
   build [page]          build the `tributary` program, the wasm modules and the page, or the last two
+  contracts             compile the contracts again, after a change of core/contracts
   demo                  coordinator, one native contributor and the page, until Ctrl-C
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
-  test [--only SUITE]   every test, or one suite: unit, reference, postgres, wasm, sizes, page,
-                        interop, demo (--built after either: with what was built before)
-  bench NAME            calibrate, codec, learn, ledger, page, round, step, swarm, transport: a table, then
-                        one line of JSON
+  test [--only SUITE]   every test, or one suite: unit, reference, chain, postgres, wasm, sizes,
+                        page, interop, demo (--built after either: with what was built before)
+  bench NAME            attacks, calibrate, codec, learn, ledger, page, round, step, swarm, transport: a
+                        table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:
@@ -59,6 +61,7 @@ fn command() -> Result<()> {
         ["setup"] => setup::all(&paths::Paths::find()?),
         ["build"] => build::all(&paths::Paths::find()?),
         ["build", "page"] => build::only_page(&paths::Paths::find()?),
+        ["contracts"] => chain::compile(&paths::Paths::find()?),
         ["demo"] => demo::run(&paths::Paths::find()?),
         ["demo", "--check"] => check::run(&paths::Paths::find()?),
         ["demo", "--check", "--built"] => check::judge(&paths::Paths::find()?),

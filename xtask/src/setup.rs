@@ -24,6 +24,7 @@ pub(crate) fn all(paths: &Paths) -> Result<()> {
     text::ensure(paths)?;
     for_browser(paths)?;
     for_reference(paths)?;
+    for_chain(paths)?;
     say("Everything is there. `cargo xtask demo` starts the demo, `cargo xtask test` the tests.");
     Ok(())
 }
@@ -44,6 +45,12 @@ pub(crate) fn for_browser(paths: &Paths) -> Result<()> {
     chromium(paths)?;
     node(paths)?;
     npm_ci(paths, "tests/browser", "what drives the browser in tests, js-libp2p and TensorFlow.js to compare with")
+}
+
+/// What it takes to compile the contracts and to run a chain.
+pub(crate) fn for_chain(paths: &Paths) -> Result<()> {
+    node(paths)?;
+    npm_ci(paths, "core/contracts", "the contracts' compiler, what they are built on, and a chain to test with")
 }
 
 /// What it takes to compare numbers with PyTorch and transformers.

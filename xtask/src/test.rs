@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::paths::Paths;
 use crate::postgres::Server;
 use crate::run::{minutes, say, shown, version};
-use crate::{browser, build, check, setup, sizes, text, wasm};
+use crate::{browser, build, chain, check, setup, sizes, text, wasm};
 
 /// A cold build of burn and all tests on two cores, twice.
 const LIMIT: Duration = minutes(80);
@@ -26,8 +26,9 @@ type Counts = (usize, usize);
 type Suite = (&'static str, fn(&Paths) -> Result<Counts>);
 
 /// All, in the order that finds mistakes soonest.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     ("unit", unit),
+    ("chain", contracts),
     ("postgres", postgres),
     ("wasm", in_wasm),
     ("sizes", sizes::check),
@@ -97,6 +98,19 @@ fn reference(paths: &Paths) -> Result<Counts> {
 fn postgres(paths: &Paths) -> Result<Counts> {
     let server = Server::start(paths)?;
     counted(runner(paths, &["--test", "stores"]).env("TRIBUTARY_POSTGRES", server.url()), LIMIT)
+}
+
+/// The contracts, compiled and run; the operator's commands and an independent reader on a node.
+fn contracts(paths: &Paths) -> Result<Counts> {
+    setup::for_chain(paths)?;
+    let mut sum = (0, 0);
+    for mut command in chain::suite(paths) {
+        let counts = counted(&mut command, LIMIT)?;
+        sum = (sum.0 + counts.0, sum.1 + counts.1);
+    }
+    let mut node = runner(paths, &["--test", "anvil", "--test", "reader"]);
+    let counts = counted(node.env("TRIBUTARY_ANVIL", chain::anvil(paths)?), LIMIT)?;
+    Ok((sum.0 + counts.0, sum.1 + counts.1))
 }
 
 fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {

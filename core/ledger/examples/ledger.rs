@@ -62,7 +62,7 @@ fn write(entries: u64, path: &Path) -> Result<Book, Box<dyn std::error::Error>> 
         file.write_all(&u32::try_from(bytes.len())?.to_le_bytes())?;
         Ok(file.write_all(&bytes)?)
     };
-    let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 100 };
+    let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 100, relink: 4_320 };
     add(&mut book, &Entry::Run { run: [1; 32], coordinator: [2; 32], rule })?;
     for round in 0.. {
         for entry in batch(round) {

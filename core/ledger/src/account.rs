@@ -92,7 +92,7 @@ impl Account {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { pool: 10, witness_ppm: 0, settle: 2, hold: 4 };
+    const RULE: Rule = Rule { pool: 10, witness_ppm: 0, settle: 2, hold: 4, relink: 9 };
 
     fn parts(balance: Balance) -> [Credits; 4] {
         [balance.provisional, balance.verified, balance.r#final, balance.forfeited]

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn examples() -> [Entry; 10] {
-        let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 300 };
+        let rule = Rule { pool: 1_000_000, witness_ppm: 120_000, settle: 3, hold: 300, relink: 4_320 };
         let (run, who, by, origin, round, tokens) = ([1; 32], [2; 32], [3; 32], 4, 5, 6_000);
         let judged = |verdict| Entry::Judged { origin, who, verdict };
         let (work, witness, amount) = (u64::MAX, 0, 127);
@@ -274,6 +274,6 @@ mod tests {
         assert_eq!(entry.to_bytes(), bytes);
         let all: Vec<u8> = examples().iter().flat_map(Entry::to_bytes).collect();
         let hash: String = leaf_hash(&all).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, "654054ee72a8a55d5c5b650870d53ba46af9b448ded401c686ec541075e7ba8d");
+        assert_eq!(hash, "fbf7efbb21714e5ee6caffb37694cfdacdac291af40fff633538cf204abe56ec");
     }
 }

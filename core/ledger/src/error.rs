@@ -1,8 +1,8 @@
 //! Why the fold refuses an entry.
 
-use crate::Key;
 use crate::entry::Place;
 use crate::rule::{MAX_AGE, short};
+use crate::{Key, LinkError};
 
 /// An entry does not follow from those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,14 @@ pub enum LedgerError {
         who: Key,
         /// The work's round.
         origin: u64,
+    },
+    /// A wallet that is not shown to be a contributor's.
+    #[error("contributor {} cannot name this wallet: {why}", short(.who))]
+    Link {
+        /// Who.
+        who: Key,
+        /// Why not.
+        why: LinkError,
     },
     /// There is no such submission.
     #[error("contributor {} submitted nothing for round {origin}", short(.who))]

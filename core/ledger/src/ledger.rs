@@ -6,7 +6,8 @@ use crate::account::Account;
 use crate::batch::Batch;
 use crate::entry::{Finding, Place, Verdict};
 use crate::reward::Payment;
-use crate::{Balance, Code, Credits, Digest, Entry, Key, LedgerError, MAX_AGE, Rule, work};
+use crate::wallets::Wallets;
+use crate::{Balance, Code, Credits, Digest, Entry, Key, LedgerError, MAX_AGE, Rule, Wallet, work};
 
 /// Everything that follows from a log so far. It holds what can still matter: accounts, wallets, and the submissions
 /// of the last [`Rule::hold`] rounds.
@@ -19,7 +20,7 @@ pub struct Ledger {
     batch: Option<Batch>,
     submissions: BTreeMap<(u64, Key), Submission>,
     accounts: BTreeMap<Key, Account>,
-    wallets: BTreeMap<Key, [u8; 20]>,
+    wallets: Wallets,
     total: Credits,
 }
 
@@ -63,8 +64,9 @@ impl Ledger {
         let round = batch.round;
         match *entry {
             Entry::Run { .. } | Entry::Opened { .. } => {}
-            Entry::Linked { who, wallet, .. } => {
-                self.wallets.insert(who, wallet);
+            Entry::Linked { who, wallet, ref proof } => {
+                let linked = self.wallets.link(&run.rule, round, who, wallet, proof);
+                linked.map_err(|why| LedgerError::Link { who, why })?;
             }
             Entry::Submitted { origin, who, tokens, .. } => self.submit(&run, round, origin, who, tokens)?,
             Entry::Judged { origin, who, verdict } => self.judge(origin, who, verdict)?,
@@ -153,9 +155,14 @@ impl Ledger {
         self.total
     }
 
-    /// The wallet that `who` linked last.
-    pub fn wallet(&self, who: &Key) -> Option<&[u8; 20]> {
-        self.wallets.get(who)
+    /// The wallet that `who` named last, and the round from which on it is in force.
+    pub fn wallet(&self, who: &Key) -> Option<(&Wallet, u64)> {
+        self.wallets.last(who)
+    }
+
+    /// The wallet that an epoch which began with `round` is paid to.
+    pub fn payee(&self, who: &Key, round: u64) -> Option<&Wallet> {
+        self.wallets.at(who, round)
     }
 
     fn balance_of(&self, account: &Account) -> Balance {

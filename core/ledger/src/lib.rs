@@ -17,11 +17,16 @@ mod code;
 mod entry;
 mod error;
 mod ledger;
+mod link;
+mod payout;
+mod payout_tree;
 mod proof;
 mod receipt;
 mod reward;
 mod rule;
+mod siwe;
 mod tree;
+mod wallets;
 
 pub use account::Balance;
 pub use book::{Book, BookError};
@@ -30,10 +35,14 @@ pub use code::Code;
 pub use entry::{Entry, EntryError, Finding, MAX_ENTRY, Place, Verdict};
 pub use error::LedgerError;
 pub use ledger::Ledger;
+pub use link::{LinkError, LinkProof, WalletProof, address_of, recover};
+pub use payout::{PayoutError, Payouts, Wallet};
+pub use payout_tree::{Distributor, MAX_PAYOUT_PROOF, PayoutTree, keccak256, payout_leaf, verify_payout};
 pub use proof::{MAX_PATH, ProofError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
 pub use receipt::{Earned, Proven, Receipt, ReceiptError};
 pub use reward::{PPM, Payment, Share, split, work};
 pub use rule::{MAX_AGE, MAX_HOLD, Rule};
+pub use siwe::{LinkMessage, MAX_MESSAGE, MESSAGE_SECONDS, MessageError, address, checksummed, personal_hash};
 pub use tree::Tree;
 
 /// A contributor's identity: its Ed25519 public key.

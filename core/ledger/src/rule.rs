@@ -23,6 +23,8 @@ pub struct Rule {
     pub settle: u32,
     /// Rounds after its own until a payment is final and cannot be forfeited; not fewer than `settle`.
     pub hold: u32,
+    /// Rounds until a wallet that only the contributor's key asks for takes another's place: 72 hours of them.
+    pub relink: u32,
 }
 
 impl Rule {
@@ -63,7 +65,7 @@ pub(crate) fn short(who: &Key) -> String {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { pool: 1_000, witness_ppm: 150_000, settle: 2, hold: 5 };
+    const RULE: Rule = Rule { pool: 1_000, witness_ppm: 150_000, settle: 2, hold: 5, relink: 9 };
 
     #[test]
     fn the_witnesses_part_is_there_if_a_witness_was() {

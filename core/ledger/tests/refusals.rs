@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{COORDINATOR, RULE, counted, key, opened, refused, replayed, run, settle, state, submitted};
+use common::{
+    COORDINATOR, RULE, counted, key, linked, opened, refused, replayed, run, settle, state, submitted, wallet,
+};
 use tributary_ledger::{Balance, Book, BookError, Code, Entry, EntryError, Finding, LedgerError, Place, Rule};
 
 /// A log with these entries; `settled` rounds of one contributor's work before them.
@@ -140,9 +142,8 @@ fn a_forfeit_needs_its_replay_and_takes_what_is_not_final() {
 
 #[test]
 fn the_newest_wallet_is_remembered() {
-    let link = |wallet| Entry::Linked { who: key(1), wallet: [wallet; 20], proof: vec![0; 65] };
-    let book = book(0, &[opened(0), link(1), link(2)]);
-    assert_eq!((book.ledger().wallet(&key(1)), book.ledger().wallet(&key(2))), (Some(&[2; 20]), None));
+    let book = book(0, &[opened(0), linked(1, 8, None, 1), linked(1, 9, Some(8), 2)]);
+    assert_eq!((book.ledger().wallet(&key(1)), book.ledger().wallet(&key(2))), (Some((&wallet(9), 1)), None));
 }
 
 #[test]
@@ -161,7 +162,10 @@ fn a_log_is_whole_and_its_entries_are_bounded() {
 fn refusals_are_in_words() {
     for (error, text) in [
         (order(Place::Paid, Place::Judged), "a Judged entry must not stand after a Paid entry"),
-        (LedgerError::NotSubmitted { who: key(0xab), origin: 7 }, "contributor abababab submitted nothing for round 7"),
+        (
+            LedgerError::NotSubmitted { who: [0xab; 32], origin: 7 },
+            "contributor abababab submitted nothing for round 7",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
     }

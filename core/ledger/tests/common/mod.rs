@@ -1,18 +1,76 @@
 //! Logs to test with: whatever a plan of a few numbers says, as far as the ledger allows it.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::sync::LazyLock;
+
+use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
-use tributary_ledger::{Book, Checkpoint, Code, Digest, Entry, Finding, Key, Rule, Verdict};
+use tributary_ledger::{
+    Book, Checkpoint, Code, Digest, Entry, Finding, Key, LinkMessage, LinkProof, Rule, Verdict, Wallet, WalletProof,
+    address_of, personal_hash,
+};
 
 /// A rule under which a few rounds see every state of credits.
-pub(crate) const RULE: Rule = Rule { pool: 1_000_003, witness_ppm: 120_000, settle: 1, hold: 3 };
+pub(crate) const RULE: Rule = Rule { pool: 1_000_003, witness_ppm: 120_000, settle: 1, hold: 3, relink: 5 };
 
 /// The coordinator of [`run`].
 pub(crate) const COORDINATOR: Key = [0xc0; 32];
 
 /// Contributor `n`.
 pub(crate) fn key(n: u8) -> Key {
-    [n; 32]
+    identity(n).verifying_key().to_bytes()
+}
+
+/// Its key pair; their keys stand in the order of their numbers.
+pub(crate) fn identity(n: u8) -> &'static SigningKey {
+    static ALL: LazyLock<Vec<SigningKey>> = LazyLock::new(|| {
+        let mut all: Vec<_> = (0..=u8::MAX).map(|n| SigningKey::from_bytes(&[n; 32])).collect();
+        all.sort_by_key(|pair| pair.verifying_key().to_bytes());
+        all
+    });
+    &ALL[usize::from(n)]
+}
+
+/// The key of wallet `n`.
+pub(crate) fn wallet_key(n: u8) -> k256::ecdsa::SigningKey {
+    let mut secret = [1; 32];
+    secret[31] = n;
+    k256::ecdsa::SigningKey::from_slice(&secret).expect("a secret below the curve's order")
+}
+
+/// Its address.
+pub(crate) fn wallet(n: u8) -> Wallet {
+    address_of(wallet_key(n).verifying_key())
+}
+
+/// A wallet's signature of a text.
+pub(crate) fn wallet_signs(n: u8, text: &str) -> Vec<u8> {
+    let (signature, parity) = wallet_key(n).sign_prehash_recoverable(&personal_hash(text)).expect("a signature");
+    [&signature.to_bytes()[..], &[27 + parity.to_byte()]].concat()
+}
+
+/// What contributor and wallet sign, in second `issued`.
+pub(crate) fn message(who: u8, to: u8, issued: u64) -> LinkMessage {
+    let (domain, uri) = ("train.example:8080".to_owned(), "https://train.example:8080/".to_owned());
+    let nonce = format!("nonce{issued:08}");
+    LinkMessage { domain, uri, wallet: wallet(to), chain: 31_337, nonce, issued, expires: issued + 300, peer: key(who) }
+}
+
+/// Contributor and wallet name each other; the wallet before may sign for it.
+pub(crate) fn proof(who: u8, to: u8, before: Option<u8>, issued: u64) -> LinkProof {
+    let said = message(who, to, issued);
+    let text = said.to_string();
+    LinkProof {
+        peer: identity(who).sign(&LinkProof::peer_signs(&text)).to_bytes().to_vec(),
+        wallet: WalletProof::Key(wallet_signs(to, &text)),
+        handover: before.map(|before| wallet_signs(before, &said.handover())),
+        message: text,
+    }
+}
+
+/// The entry of [`proof`].
+pub(crate) fn linked(who: u8, to: u8, before: Option<u8>, issued: u64) -> Entry {
+    Entry::Linked { who: key(who), wallet: wallet(to), proof: proof(who, to, before, issued).to_bytes() }
 }
 
 /// The state that a round begins with.
@@ -118,7 +176,7 @@ fn planned(round: u64, who: u8, number: u32) -> Vec<Entry> {
         _ => entries.push(counted(origin, who, tokens, choice(13, 1_000_001))),
     }
     if choice(17, 4) == 0 {
-        entries.push(Entry::Linked { who: key(who), wallet: [number as u8; 20], proof: vec![1, 2, 3] });
+        entries.push(linked(who, number as u8, None, round));
     }
     if choice(19, 2) == 0 {
         entries.push(Entry::Forfeited { who: key(who), origin, code: Code::Different });

@@ -40,8 +40,11 @@ impl Docket {
 
 /// What a run's spec says of money.
 pub fn rule(spec: &RunSpec) -> Rule {
+    /// Long enough to notice over a weekend that somebody else has the identity.
+    const RELINK_SECONDS: u32 = 72 * 60 * 60;
     let (pool, check) = (spec.reward.pool, &spec.check);
-    Rule { pool, witness_ppm: check.witness_ppm(), settle: check.settle, hold: check.hold }
+    let relink = RELINK_SECONDS.div_ceil(spec.round.seconds.max(1));
+    Rule { pool, witness_ppm: check.witness_ppm(), settle: check.settle, hold: check.hold, relink }
 }
 
 impl Reason {

@@ -1,0 +1,1 @@
+//! Nothing but tests, which are in the folder beside this.
