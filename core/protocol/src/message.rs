@@ -11,7 +11,7 @@ pub use manifest::{Accepted, FoldManifest, RoundManifest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tributary_ledger::{Balance, Checkpoint, Digest, MAX_ENTRY, MAX_PATH, Proven};
 
-use crate::check::TraceRef;
+use crate::check::{Finding, ReplayOrder, TraceRef};
 use crate::limits::{MAX_AGE, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
@@ -35,6 +35,17 @@ pub enum ToCoordinator {
         segment: u8,
         /// Its dossier, for the coordinator to fetch from the sender; `None`: it isn't kept any more.
         dossier: Option<BlobRef>,
+    },
+    /// The answer to [`ToContributor::Witness`].
+    Witnessed {
+        /// Whose work it was.
+        who: Id,
+        /// The commit's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+        /// What came out; `None`: it was not run again, or nothing can be said of it.
+        finding: Option<Finding>,
     },
     /// The newest ledger that the sender knows has so many entries: the receipt that came continues another.
     Seen(u64),
@@ -62,6 +73,8 @@ pub struct Hello {
     /// Whether it can link with other contributors; one that can't gets everything from the
     /// coordinator.
     pub links: bool,
+    /// Whether it runs others' work again when it is asked to.
+    pub witness: bool,
     /// Entries of the ledger at the newest checkpoint that it remembers.
     pub seen: Option<u64>,
 }
@@ -138,6 +151,8 @@ pub enum ToContributor {
         /// The segment.
         segment: u8,
     },
+    /// Run a segment of another contributor's work again. Whoever can't says so, which costs nothing.
+    Witness(Box<Signed<ReplayOrder>>),
     /// A round is folded: here is the new base.
     Folded(Signed<FoldManifest>),
     /// What the newest settled round paid the receiver, with its proof. After every round, and after a welcome.
@@ -354,9 +369,9 @@ pub enum Reason {
     /// It makes the model no better.
     #[error("the update does not make the model better on text that nobody could know when it was promised")]
     Useless,
-    /// Work of this identity was proved not to be what it said, or was not shown.
+    /// Work of this identity was proved not to be what it said, or was not shown; or it vouched for such work.
     #[error(
-        "a part of this contributor's work was done again and something else came out: its work does not count any more"
+        "a part of this contributor's work, or of work that it vouched for, was done again and something else came out: its work does not count any more"
     )]
     Struck,
 }
@@ -417,7 +432,7 @@ fn foreign_hello(frame: &[u8]) -> Option<ToCoordinator> {
     match postcard::take_from_bytes::<(u32, u16)>(frame) {
         Ok(((0, version), _)) if version != PROTOCOL_VERSION => {
             let (run, kind, agent) = (None, PeerKind::Native, String::new());
-            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false, seen: None }))
+            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false, witness: false, seen: None }))
         }
         _ => None,
     }
@@ -430,6 +445,7 @@ impl Message for ToCoordinator {
             ToCoordinator::Status(status) => text(&status.device),
             ToCoordinator::Commit(_)
             | ToCoordinator::Disclosed { .. }
+            | ToCoordinator::Witnessed { .. }
             | ToCoordinator::Seen(_)
             | ToCoordinator::Pass { .. } => Ok(()),
         }
