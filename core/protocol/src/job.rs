@@ -157,9 +157,16 @@ pub enum Report {
         dossier: Option<Bytes>,
     },
     /// The ordered segment cannot be run again without these as well.
-    Lacks(Vec<BlobRef>),
+    Lacks {
+        /// Its dossier, which names it.
+        dossier: Hash,
+        /// What is lacking.
+        blobs: Vec<BlobRef>,
+    },
     /// The ordered segment was run again.
     Replayed {
+        /// Its dossier, which names it.
+        dossier: Hash,
         /// Tokens that were trained again.
         tokens: u64,
         /// What came out; `None`: nothing that its maker is to blame for.

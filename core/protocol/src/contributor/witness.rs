@@ -104,8 +104,8 @@ impl Witness {
     }
 
     /// The trainer lacks these. It can say so once.
-    pub(super) fn lacks(&mut self, blobs: &[BlobRef]) {
-        let Some(work) = &mut self.work else { return };
+    pub(super) fn lacks(&mut self, dossier: &Hash, blobs: &[BlobRef]) {
+        let Some(work) = self.work.as_mut().filter(|work| work.order.order.dossier.hash == *dossier) else { return };
         let order = &work.order.order;
         let is_base = |blob: &BlobRef| order.rounds.iter().any(|past| past.base == *blob);
         let is_fit = blobs.iter().all(|blob| blob.bytes <= MAX_SHARD || is_base(blob));
@@ -117,8 +117,11 @@ impl Witness {
     }
 
     /// The trainer has run it.
-    pub(super) fn replayed(&mut self, tokens: u64, finding: Option<Finding>) {
-        if self.work.is_some() && finding.is_some() {
+    pub(super) fn replayed(&mut self, dossier: &Hash, tokens: u64, finding: Option<Finding>) {
+        if self.work.as_ref().is_none_or(|work| work.order.order.dossier.hash != *dossier) {
+            return;
+        }
+        if finding.is_some() {
             self.done = (self.done.0 + 1, self.done.1 + tokens);
         }
         self.end(finding);

@@ -80,8 +80,8 @@ impl Contributor {
                 self.updated(round, base, update, tokens, [loss_first, loss_last], trace);
             }
             Report::Dossier { round, segment, dossier } => self.disclose(round, segment, dossier),
-            Report::Lacks(blobs) => self.witness.lacks(&blobs),
-            Report::Replayed { tokens, finding } => self.witness.replayed(tokens, finding),
+            Report::Lacks { dossier, blobs } => self.witness.lacks(&dossier, &blobs),
+            Report::Replayed { dossier, tokens, finding } => self.witness.replayed(&dossier, tokens, finding),
             Report::Withheld { round, why } => {
                 self.history.cut(round, 0, None, Verdict::Withheld { why });
                 if self.cut_is_in(round) && matches!(self.link, Link::Online) {
