@@ -10,7 +10,8 @@ use tributary_protocol::message::{Hello, Reason, ToContributor, ToCoordinator, V
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::{Id, Identity};
 use tributary_tests::desk::{Desk, hello, people};
-use tributary_tests::{Run, tiny_run};
+use tributary_tests::world::{Config, Crash, Node, World};
+use tributary_tests::{Morals, Run, Word, tiny_run};
 
 /// A run in which everybody's work is run again in every round, and whoever was folded in two can be a witness.
 fn run() -> Run {
@@ -308,4 +309,52 @@ fn what_was_under_way_at_a_restart_is_asked_for_again_and_absence_says_nothing()
         before.extend(found(&desk));
     }
     assert!(before.len() >= 14, "two of the round before the restart, and two in each since");
+}
+
+/// What the coordinator keeps besides its ledger, which must grow.
+fn size(world: &World) -> usize {
+    let text = format!("{:?}", world.host.machine.as_ref().unwrap());
+    text.split_once("docket: ").unwrap().1.len()
+}
+
+#[test]
+fn a_swarm_that_checks_itself_finds_the_cheat_and_grows_no_fatter_in_a_thousand_rounds() {
+    let mut run = run();
+    run.spec.check = Check { first: 2, rate: 0.25, hold: 16, ..Check::default() };
+    let mut world = World::with_run(Config::calm(7, 7), run);
+    let word = |word| Morals { cheats: false, word };
+    let all =
+        [Morals { cheats: true, word: Word::Vouches }, word(Word::Vouches), word(Word::Accuses), word(Word::Silent)];
+    // The accuser and the silent one from the start; the cheat and its friend once they are trusted.
+    world.tempt(2, all[2]);
+    world.tempt(3, all[3]);
+    let mut sizes = Vec::new();
+    for stretch in 0..10_u64 {
+        if stretch == 1 {
+            world.tempt(0, all[0]);
+            world.tempt(1, all[1]);
+        }
+        world.run_rounds(100 * (stretch + 1));
+        world.crash_host(Crash { after: 7 * stretch, durable: stretch % 2 == 0, down_ms: 3_000 });
+        sizes.push(size(&world));
+    }
+    let audit = world.audit();
+    assert!(audit.states.len() > 1_000);
+    let ledger = world.host.machine.as_ref().unwrap().book().ledger();
+    let balances: Vec<_> = world.nodes.iter().map(|node| ledger.balance(&node.id().0)).collect();
+    assert!(balances[0].forfeited > 0 && balances[0].provisional + balances[0].verified == 0, "{:?}", balances[0]);
+    assert!(balances[2..].iter().all(|balance| balance.forfeited == 0), "{balances:?}");
+    let ran = |node: &Node| {
+        let paid = |entry: &Entry| match entry {
+            Entry::Paid { who, witness, .. } if *who == node.id().0 => *witness,
+            _ => 0,
+        };
+        world.host.entries.iter().map(paid).sum::<u64>()
+    };
+    let ran: Vec<u64> = world.nodes.iter().map(ran).collect();
+    assert!(ran[4..].iter().all(|tokens| *tokens > 0) && ran[2..4] == [0, 0], "{ran:?}");
+    let seen = world.nodes[4].snapshot(world.now()).witness;
+    assert!(seen.segments > 0 && seen.tokens > 0, "{seen:?}");
+    let (early, late) = (sizes[3], sizes[9]);
+    assert!(late < early + early / 4, "{sizes:?}");
 }
