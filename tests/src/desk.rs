@@ -196,9 +196,7 @@ impl Desk {
     /// The witnesses that were asked to run an order.
     pub fn witnesses(&self, order: &ReplayOrder) -> Vec<Id> {
         let asked = |(to, message): &(Id, ToContributor)| match message {
-            ToContributor::Witness(signed) => {
-                (signed.open(&self.identity.id()).as_ref() == Ok(order)).then_some(*to)
-            }
+            ToContributor::Witness(signed) => (signed.open(&self.identity.id()).as_ref() == Ok(order)).then_some(*to),
             _ => None,
         };
         self.sent.iter().filter_map(asked).collect()

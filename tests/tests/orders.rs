@@ -143,7 +143,11 @@ fn what_it_cannot_do_it_says_and_what_nobody_ordered_it_leaves() {
     let mut bench = Bench::new(PeerKind::Tab);
     let order = bench.order(1);
     bench.ask(&order);
-    assert_eq!((bench.answers(), bench.is_fetching(order.dossier)), (vec![(order, None)], false), "a tab is no witness");
+    assert_eq!(
+        (bench.answers(), bench.is_fetching(order.dossier)),
+        (vec![(order, None)], false),
+        "a tab is no witness"
+    );
 
     let mut bench = Bench::new(PeerKind::Native);
     let order = bench.order(1);

@@ -114,6 +114,8 @@ impl ReplayOrder {
     /// Whether nothing in it is larger than it can be.
     pub fn is_bounded(&self) -> bool {
         let mut blobs = self.rounds.iter().map(|past| past.base).chain([self.dossier, self.commit.update]);
-        self.rounds.len() <= MOST_PAST && blobs.all(|blob| blob.is_bounded()) && self.segment < self.commit.trace.segments
+        self.rounds.len() <= MOST_PAST
+            && blobs.all(|blob| blob.is_bounded())
+            && self.segment < self.commit.trace.segments
     }
 }

@@ -112,34 +112,30 @@ impl Replayer {
     pub fn look<F: Fn(&Hash) -> Option<Bytes>>(&self, dossier: &[u8], evidence: &Evidence<'_, F>) -> Look {
         let order = evidence.order;
         let Some(update) = update(self.spec(), evidence) else { return Look::Ended(Judgement::nothing(NO_UPDATE)) };
-        let opened = self.open(&case(order, &update), dossier, evidence);
-        let needs = opened.and_then(|(dossier, _)| {
-            let steps = dossier.trace.segments[usize::from(order.segment)].steps();
-            self.needs(order.who, &dossier).map(|needs| (steps, needs))
-        });
-        let (steps, (rounds, shards)) = match needs {
+        let dossier = match self.open(&case(order, &update), dossier, evidence) {
+            Ok((dossier, _)) => dossier,
+            Err(fault) => return Look::Ended(Judgement::of(&fault)),
+        };
+        let steps = dossier.trace.segments[usize::from(order.segment)].steps();
+        if steps > TELLING {
+            // It holds together, and more can't be told.
+            return Look::Ended(Judgement::nothing("the segment is too long to be told apart"));
+        }
+        let (rounds, shards) = match self.needs(order.who, &dossier) {
             Ok(needs) => needs,
             Err(fault) => return Look::Ended(Judgement::of(&fault)),
         };
         let bases: Option<Vec<BlobRef>> = rounds.into_iter().map(|round| evidence.blob(round)).collect();
-        match bases {
-            // It holds together, and more can't be told.
-            _ if steps > TELLING => Look::Ended(Judgement::nothing("the segment is too long to be told apart")),
-            None => Look::Ended(Judgement::nothing("a base of the segment is too old")),
-            Some(bases) => {
-                let needs = bases.into_iter().chain(shards).map(|blob| (blob.hash, blob)).collect();
-                let tokens = steps * u64::from(self.spec().inner.batch) * u64::from(self.spec().inner.seq);
-                Look::Telling { tokens, needs }
-            }
-        }
+        let Some(bases) = bases else {
+            return Look::Ended(Judgement::nothing("a base of the segment is too old"));
+        };
+        let needs = bases.into_iter().chain(shards).map(|blob| (blob.hash, blob)).collect();
+        let tokens = steps * u64::from(self.spec().inner.batch) * u64::from(self.spec().inner.seq);
+        Look::Telling { tokens, needs }
     }
 
     /// Runs the segment of an order again, of which [`Replayer::look`] says that it is worth it.
-    pub async fn judge<F: Fn(&Hash) -> Option<Bytes>>(
-        &self,
-        dossier: &[u8],
-        evidence: &Evidence<'_, F>,
-    ) -> Judgement {
+    pub async fn judge<F: Fn(&Hash) -> Option<Bytes>>(&self, dossier: &[u8], evidence: &Evidence<'_, F>) -> Judgement {
         let Some(update) = update(self.spec(), evidence) else { return Judgement::nothing(NO_UPDATE) };
         match self.replay(&case(evidence.order, &update), dossier, evidence).await {
             Ok(likeness) => {

@@ -311,7 +311,9 @@ async fn replay(replayer: Replayer, order: Box<ReplayOrder>, blobs: BTreeMap<Has
     let name = order.dossier.hash;
     let judge = async {
         let evidence = Evidence::new(&order, |hash| blobs.get(hash).cloned());
-        let Some(dossier) = blobs.get(&name) else { return Report::Lacks { dossier: name, blobs: vec![order.dossier] } };
+        let Some(dossier) = blobs.get(&name) else {
+            return Report::Lacks { dossier: name, blobs: vec![order.dossier] };
+        };
         match replayer.look(dossier, &evidence) {
             Look::Ended(Judgement { tokens, finding, .. }) => Report::Replayed { dossier: name, tokens, finding },
             Look::Telling { needs, .. } => {

@@ -134,10 +134,10 @@ impl Witness {
 
     /// What a person is shown.
     pub(super) fn view(&self) -> WitnessView {
-        let now = self.work.as_ref().map(|work| Witnessing {
-            who: work.order.order.who.to_string(),
-            round: work.order.order.commit.round,
-        });
+        let now = self
+            .work
+            .as_ref()
+            .map(|work| Witnessing { who: work.order.order.who.to_string(), round: work.order.order.commit.round });
         WitnessView { segments: self.done.0, tokens: self.done.1, now }
     }
 }

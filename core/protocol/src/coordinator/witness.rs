@@ -5,7 +5,7 @@
 //! what it calls different, the coordinator runs itself, and so it does, by lot, with what it calls the same. A witness
 //! that says nothing is not waited for longer than a round.
 
-use super::referee::{Found, Replay, State, word};
+use super::referee::{Found, Lot, Replay, State, word};
 use super::updates::Name;
 use super::{Coordinator, Output};
 use crate::check::{Finding, ReplayOrder};
@@ -15,8 +15,8 @@ use crate::{Hash, Id, Signed};
 /// The probability that two are asked: of a third of witnesses that collude, two seldom are both.
 const TWO: f32 = 0.25;
 
-/// The probability that the coordinator runs again what nobody found anything wrong with. With it, whoever vouches for
-/// cheats is caught about as often as it would be worth its while not to be (see ARCHITECTURE.md).
+/// The probability that the coordinator runs again what nobody found anything wrong with: an eighth of the work that it
+/// would have without witnesses, and what a third that vouch for each other gain by it is little (see ARCHITECTURE.md).
 const AGAIN: f32 = 0.125;
 
 /// Rounds that must be left until a finding comes too late: what is left of the running one and the next for the
@@ -77,7 +77,7 @@ impl Coordinator {
             Ok(tokens) => {
                 let (order, lot) = (order.clone(), replay.lot);
                 let tokens = tokens.min(replay.commit.tokens);
-                let witnesses = self.witnesses(&name, |at| lot.word(at), lot.happens(word::TWO, TWO));
+                let witnesses = self.witnesses(&name, lot);
                 let seats = witnesses.iter().map(|by| Seat::Silent(*by)).collect();
                 let panel = Panel { order, tokens, since: self.round, seats };
                 if !witnesses.is_empty() {
@@ -95,7 +95,7 @@ impl Coordinator {
     }
 
     /// Draws the witnesses of a replay from those who can and may be.
-    fn witnesses(&self, (who, origin): &Name, word: impl Fn(usize) -> u32, two: bool) -> Vec<Id> {
+    fn witnesses(&self, (who, origin): &Name, lot: Lot) -> Vec<Id> {
         let check = &self.spec.check;
         if self.round + LEFT > origin + u64::from(check.settle) {
             return Vec::new();
@@ -108,9 +108,9 @@ impl Coordinator {
         let able = self.peers.iter().filter(|(id, peer)| peer.witness && *id != who && may(id));
         let mut able: Vec<Id> = able.map(|(id, _)| *id).collect();
         let mut drawn = Vec::new();
-        for at in word::WHO.into_iter().take(if two { 2 } else { 1 }) {
+        for at in word::WHO.into_iter().take(if lot.happens(word::TWO, TWO) { 2 } else { 1 }) {
             if !able.is_empty() {
-                drawn.push(able.swap_remove(word(at) as usize % able.len()));
+                drawn.push(able.swap_remove(lot.word(at) as usize % able.len()));
             }
         }
         drawn
