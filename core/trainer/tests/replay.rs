@@ -315,6 +315,7 @@ fn muon_is_replayed_too() {
 fn a_witness_runs_it_between_its_own_steps() {
     play(coded(), async |driver| {
         let (known, sent) = one_round(driver).await;
+        driver.train(0);
         let bytes = f32_to_le(&known.bases[0]);
         let update = encode(&sent.update);
         let base = BlobRef::of(&bytes);
