@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::{Entry, Finding};
-use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, Output, ReplayOrder, Score};
+use tributary_ledger::Entry;
+use tributary_protocol::check::{Finding, ReplayOrder};
+use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, Output, Score};
 use tributary_protocol::message::{
     Commit, Hello, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Verdict,
 };
@@ -26,8 +27,12 @@ pub struct Desk {
     pub journal: Vec<Event>,
     /// Its ledger.
     pub entries: Vec<Entry>,
-    /// Segments that it wants run again.
+    /// Dossiers that it wants.
+    pub gathers: Vec<ReplayOrder>,
+    /// Segments that it runs again itself.
     pub replays: Vec<ReplayOrder>,
+    /// Dossiers that it doesn't need any more.
+    pub discarded: Vec<Hash>,
     /// What it sent, to each in turn.
     pub sent: Vec<(Id, ToContributor)>,
     /// Whom it dropped.
@@ -58,7 +63,9 @@ impl Desk {
             run,
             journal,
             entries: Vec::new(),
+            gathers: Vec::new(),
             replays: Vec::new(),
+            discarded: Vec::new(),
             sent: Vec::new(),
             dropped: Vec::new(),
             fetches: Vec::new(),
@@ -87,7 +94,9 @@ impl Desk {
                 Output::Drop(peer) => self.dropped.push(peer),
                 Output::Fetch { from, update, .. } => self.fetches.push((from, update)),
                 Output::Fold(plan) => self.plan = Some(plan),
+                Output::Gather(order) => self.gathers.push(*order),
                 Output::Replay(order) => self.replays.push(*order),
+                Output::Discard(dossier) => self.discarded.push(dossier),
                 Output::Evaluate { .. } => {}
             }
         }
@@ -156,18 +165,48 @@ impl Desk {
         self.examined.insert(copy.hash, examined);
     }
 
-    /// Somebody shows the dossier that it was asked for, and this comes out.
-    pub fn replayed(&mut self, of: &Identity, finding: Finding) {
+    /// Somebody shows the dossier that it was asked for, and it is worth running. Returns the order.
+    pub fn shown(&mut self, of: &Identity) -> ReplayOrder {
         let asked = self.sent.iter().rev().find_map(|(to, message)| match message {
             ToContributor::Disclose { round, segment } if *to == of.id() => Some((*round, *segment)),
             _ => None,
         });
         let (round, segment) = asked.expect("it was asked");
-        let dossier = Some(BlobRef::of(b"dossier"));
+        let dossier = Some(BlobRef::of(&[&round.to_le_bytes()[..], &of.id().0].concat()));
         self.message(of, ToCoordinator::Disclosed { round, segment, dossier });
-        let order = self.replays.pop().expect("a replay is wanted");
-        let tokens = order.commit.tokens / 4;
-        self.input(Input::Replayed { who: of.id(), round, segment, tokens, finding: Some(finding) });
+        let order = self.gathers.pop().expect("the dossier is wanted");
+        let result = Ok(order.commit.tokens / 4);
+        self.input(Input::Gathered { who: of.id(), round, dossier: order.dossier.hash, result });
+        order
+    }
+
+    /// Somebody shows the dossier that it was asked for, and this comes out when the coordinator runs it.
+    pub fn replayed(&mut self, of: &Identity, finding: Finding) {
+        let order = self.shown(of);
+        self.ran(&order, finding);
+    }
+
+    /// This comes out when the coordinator runs an order, as it wants to.
+    pub fn ran(&mut self, order: &ReplayOrder, finding: Finding) {
+        assert_eq!(self.replays.pop().as_ref(), Some(order), "a replay is wanted");
+        let (who, round, segment, tokens) = (order.who, order.commit.round, order.segment, order.commit.tokens / 4);
+        self.input(Input::Replayed { who, round, segment, tokens, finding: Some(finding) });
+    }
+
+    /// The witnesses that were asked to run an order.
+    pub fn witnesses(&self, order: &ReplayOrder) -> Vec<Id> {
+        let asked = |(to, message): &(Id, ToContributor)| match message {
+            ToContributor::Witness(signed) => (signed.open(&self.identity.id()).as_ref() == Ok(order)).then_some(*to),
+            _ => None,
+        };
+        self.sent.iter().filter_map(asked).collect()
+    }
+
+    /// A witness answers.
+    pub fn says(&mut self, by: Id, order: &ReplayOrder, finding: Option<Finding>) {
+        let (who, round, segment) = (order.who, order.commit.round, order.segment);
+        let message = ToCoordinator::Witnessed { who, round, segment, finding };
+        self.input(Input::Message { from: by, message });
     }
 
     /// Somebody's update of the open round comes, commit and blob.
@@ -221,6 +260,7 @@ pub fn hello() -> Hello {
         kind: PeerKind::Native,
         agent: "test".to_owned(),
         links: true,
+        witness: false,
         seen: None,
     }
 }

@@ -11,4 +11,4 @@ pub mod world;
 
 pub use random::Random;
 pub use run::{Run, tiny_run};
-pub use trainer::{Pace, Pauses, SEGMENTS, SimTrainer, TOKENS_A_STEP, trace};
+pub use trainer::{Morals, Pace, Pauses, SEGMENTS, SimTrainer, TOKENS_A_STEP, Word, trace};

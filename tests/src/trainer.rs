@@ -5,7 +5,7 @@
 //! steps that were done.
 
 use bytes::Bytes;
-use tributary_protocol::check::TraceRef;
+use tributary_protocol::check::{Finding, ReplayOrder, TraceRef};
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{add, apply, f32_from_le, state_hash};
 use tributary_protocol::job::{Backend, DeviceInfo, Job, Progress, Report};
@@ -35,6 +35,39 @@ pub enum Pace {
     Lockstep,
 }
 
+/// What a contributor makes of the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Morals {
+    /// Whether its own work is not what it says.
+    pub cheats: bool,
+    /// What it says of others' work.
+    pub word: Word,
+}
+
+/// What a witness says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Word {
+    /// What came out.
+    #[default]
+    True,
+    /// That it is the same, whatever came out.
+    Vouches,
+    /// That it is different, whatever came out.
+    Accuses,
+    /// Nothing.
+    Silent,
+}
+
+/// What comes out when the segment of this dossier is run again.
+pub(crate) fn truth(dossier: &[u8]) -> Finding {
+    if dossier[0] == 0 { Finding::Same } else { Finding::Different }
+}
+
+/// Tokens of an order's segment.
+pub(crate) fn tokens_of(order: &ReplayOrder) -> u64 {
+    order.commit.tokens / u64::from(order.commit.trace.segments)
+}
+
 /// What holds up a trainer, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pauses {
@@ -61,6 +94,7 @@ pub struct SimTrainer {
     withholds: u32,
     /// How much larger than they should be its steps are, where they don't count themselves.
     pub(crate) loudness: f32,
+    pub(crate) morals: Morals,
     random: Random,
     open: Option<Open>,
     state: Option<State>,
@@ -100,6 +134,7 @@ impl SimTrainer {
             own,
             withholds,
             loudness: 1.0,
+            morals: Morals::default(),
             random,
             open: None,
             state: None,
@@ -158,8 +193,26 @@ impl SimTrainer {
                 vec![self.fold(round, &step, next)]
             }
             Job::Disclose { round, segment } => {
-                let dossier = Some(Bytes::from(vec![segment]));
-                vec![Report::Dossier { round, segment, dossier }]
+                let me = self.open.as_ref().map_or(Id([0; 32]), |open| open.me);
+                let cheats = u8::from(self.morals.cheats);
+                let dossier = [&[cheats, segment][..], &round.to_le_bytes(), &me.0].concat();
+                vec![Report::Dossier { round, segment, dossier: Some(dossier.into()) }]
+            }
+            Job::Replay { order, blobs } => {
+                let dossier = order.dossier.hash;
+                // As a real one, it needs the base that the segment begins with.
+                let base = order.rounds.last().expect("the commit's round").base;
+                if !blobs.contains_key(&base.hash) {
+                    return vec![Report::Lacks { dossier, blobs: vec![base] }];
+                }
+                assert!(blobs.contains_key(&order.commit.update.hash), "a replay without the update");
+                let finding = match self.morals.word {
+                    Word::True => truth(&blobs[&dossier]),
+                    Word::Vouches => Finding::Same,
+                    Word::Accuses => Finding::Different,
+                    Word::Silent => return Vec::new(),
+                };
+                vec![Report::Replayed { dossier, tokens: tokens_of(&order), finding: Some(finding) }]
             }
             Job::Pause => {
                 (self.training, self.awaits) = (None, None);

@@ -53,4 +53,7 @@ pub enum Code {
     /// Its owner was caught before.
     #[error("The contributor's earlier work was proved wrong.")]
     Forfeited,
+    /// It found nothing wrong with work that was proved wrong.
+    #[error("The contributor ran another's work again and vouched for it, and it was proved wrong.")]
+    Vouched,
 }

@@ -87,7 +87,8 @@ pub enum Entry {
     Forfeited {
         /// Who.
         who: Key,
-        /// The round whose work shows it: there is a finding about it that is not [`Finding::Same`].
+        /// The round whose work shows it: there is a finding about it that is not [`Finding::Same`]. With
+        /// [`Code::Vouched`] it is the work of another, of which `who` found [`Finding::Same`].
         origin: u64,
         /// Why.
         code: Code,

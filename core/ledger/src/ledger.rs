@@ -37,7 +37,7 @@ struct Submission {
     judged: bool,
     /// Something was found about it that is not [`Finding::Same`].
     wrong: Option<Finding>,
-    replayed_by: Vec<Key>,
+    replayed_by: Vec<(Key, Finding)>,
 }
 
 impl Ledger {
@@ -138,6 +138,11 @@ impl Ledger {
     /// Whether the last entry ends a batch, as that of every log does that was written whole.
     pub fn is_settled(&self) -> bool {
         self.batch.is_none()
+    }
+
+    /// Whether somebody ran work of `who` for a round again, or it was not shown.
+    pub fn is_replayed(&self, origin: u64, who: &Key) -> bool {
+        self.submissions.get(&(origin, *who)).is_some_and(|submission| !submission.replayed_by.is_empty())
     }
 
     /// What `who` holds.
@@ -244,7 +249,7 @@ impl Ledger {
         finding: Finding,
     ) -> Result<(), LedgerError> {
         let submission = self.submissions.get_mut(&(origin, who)).ok_or(LedgerError::NotSubmitted { who, origin })?;
-        if by == who || submission.replayed_by.contains(&by) {
+        if by == who || submission.replayed_by.iter().any(|(known, _)| *known == by) {
             return Err(LedgerError::Witness { by, origin });
         }
         if tokens > submission.tokens {
@@ -255,7 +260,7 @@ impl Ledger {
         {
             batch.witnessed(&by, tokens)?;
         }
-        submission.replayed_by.push(by);
+        submission.replayed_by.push((by, finding));
         match finding {
             Finding::Same => self.accounts.entry(who).or_default().pass(origin),
             // Proof weighs more than silence.
@@ -268,8 +273,12 @@ impl Ledger {
     fn forfeit(&mut self, rule: &Rule, origin: u64, who: Key, code: Code) -> Result<(), LedgerError> {
         // Proof takes everything; silence takes what nothing speaks for.
         let unproven = code == Code::Missing;
-        let found = if unproven { Finding::Missing } else { Finding::Different };
-        if !self.submissions.get(&(origin, who)).is_some_and(|submission| submission.wrong == Some(found)) {
+        let is_shown = match code {
+            Code::Vouched => self.vouched(origin, &who),
+            Code::Missing => self.found(origin, who) == Some(Finding::Missing),
+            _ => self.found(origin, who) == Some(Finding::Different),
+        };
+        if !is_shown {
             return Err(LedgerError::NoReplay { who, origin });
         }
         if !self.batch.as_mut().is_some_and(|batch| batch.forfeit(&who)) {
@@ -279,6 +288,19 @@ impl Ledger {
             account.forfeit(rule, self.newest, unproven);
         }
         Ok(())
+    }
+
+    /// What is wrong with a contributor's work of a round.
+    fn found(&self, origin: u64, who: Key) -> Option<Finding> {
+        self.submissions.get(&(origin, who)).and_then(|submission| submission.wrong)
+    }
+
+    /// Whether a contributor found nothing wrong with work of a round that was proved wrong.
+    fn vouched(&self, origin: u64, by: &Key) -> bool {
+        self.submissions.range((origin, [0; 32])..=(origin, [0xff; 32])).any(|(_, submission)| {
+            let wrong = submission.wrong == Some(Finding::Different);
+            wrong && submission.replayed_by.contains(&(*by, Finding::Same))
+        })
     }
 
     fn settle(&mut self, rule: &Rule, round: u64, next: Digest) {

@@ -141,6 +141,26 @@ fn a_forfeit_needs_its_replay_and_takes_what_is_not_final() {
 }
 
 #[test]
+fn whoever_vouched_for_work_that_was_proved_wrong_forfeits_too() {
+    let (witness, origin) = (key(1), 1);
+    let forfeit = |code| Entry::Forfeited { who: witness, origin, code };
+    let open = [opened(1), submitted(1, 1, 10), submitted(1, 2, 10), counted(1, 1, 10, 1_000_000)];
+    let said = |finding| replayed(1, 2, witness, 5, finding);
+    let proved = replayed(1, 2, COORDINATOR, 5, Finding::Different);
+    let no_replay = LedgerError::NoReplay { who: witness, origin };
+    // Its word alone, and a word that was right, are no reason; nor is proof about it that isn't there.
+    for entries in [vec![said(Finding::Same)], vec![said(Finding::Different), proved.clone()], vec![proved.clone()]] {
+        check(book(1, &[&open[..], &entries].concat()), forfeit(Code::Vouched), no_replay.clone());
+    }
+    let caught = [&open[..], &[said(Finding::Same), proved]].concat();
+    check(book(1, &caught), forfeit(Code::Different), no_replay);
+    let mut book = book(1, &[&caught[..], &[forfeit(Code::Vouched)]].concat());
+    settle(&mut book, 1);
+    let balance = Balance { forfeited: RULE.pool, ..Balance::default() };
+    assert_eq!(book.ledger().balance(&witness), balance, "this round pays it nothing, as a witness neither");
+}
+
+#[test]
 fn the_newest_wallet_is_remembered() {
     let book = book(0, &[opened(0), linked(1, 8, None, 1), linked(1, 9, Some(8), 2)]);
     assert_eq!((book.ledger().wallet(&key(1)), book.ledger().wallet(&key(2))), (Some((&wallet(9), 1)), None));

@@ -2,14 +2,20 @@
 //!
 //! A contributor tells with each update how it got there: its *trace*, a list of *segments*, each from one
 //! state that it wrote down to the next. The coordinator names a segment once the update is promised; the
-//! contributor then shows that segment's *dossier*, and the coordinator runs the segment again.
+//! contributor then shows that segment's *dossier*, and a *witness*, which is another contributor, or the coordinator
+//! runs the segment again by a [`ReplayOrder`].
 //!
-//! Only numbers and a name; [`crate::spec::RunSpec::check`] refuses the former where they make no sense, and
-//! [`crate::message::Commit::check`] a trace of no or too many segments.
+//! Only numbers and names; [`crate::spec::RunSpec::check`] refuses the former where they make no sense,
+//! [`crate::message::Commit::check`] a trace of no or too many segments, and [`ReplayOrder::is_bounded`] an order that
+//! the coordinator cannot have written.
 
 use serde::{Deserialize, Serialize};
 
-use crate::Hash;
+pub use tributary_ledger::Finding;
+
+use crate::message::Commit;
+use crate::sign::Signable;
+use crate::{BlobRef, Hash, Id};
 
 /// Segments of a trace. Each costs its maker a state that it keeps for two rounds.
 pub const MAX_SEGMENTS: u8 = 16;
@@ -63,5 +69,53 @@ impl TraceRef {
     /// Whether there is a segment to run again, and not too many.
     pub fn is_bounded(&self) -> bool {
         (1..=MAX_SEGMENTS).contains(&self.segments)
+    }
+}
+
+/// Rounds that a trace can reach back, and that are kept beyond those whose replays may be under way.
+pub const TRACE_ROUNDS: u64 = 4;
+
+/// Openings that an order names: with a round that goes again and again, the newest of them.
+pub const MOST_PAST: usize = 64;
+
+/// A segment to run again. Its blobs are the dossier, the update, and the bases and shards that the dossier names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayOrder {
+    /// Whose.
+    pub who: Id,
+    /// What it promised.
+    pub commit: Commit,
+    /// Which segment.
+    pub segment: u8,
+    /// The trace of its promise before, as far as that is known.
+    pub before: Option<Hash>,
+    /// What it shows.
+    pub dossier: BlobRef,
+    /// The commit's round and those before it, oldest first, as far as a trace can reach.
+    pub rounds: Vec<PastRound>,
+}
+
+/// A round as whoever trained in it saw it. One that was opened again is here more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PastRound {
+    /// Its number.
+    pub round: u64,
+    /// Names its data.
+    pub seed: Hash,
+    /// What it was trained from.
+    pub base: BlobRef,
+}
+
+impl Signable for ReplayOrder {
+    const CONTEXT: &'static str = "tributary witness v1";
+}
+
+impl ReplayOrder {
+    /// Whether nothing in it is larger than it can be.
+    pub fn is_bounded(&self) -> bool {
+        let mut blobs = self.rounds.iter().map(|past| past.base).chain([self.dossier, self.commit.update]);
+        self.rounds.len() <= MOST_PAST
+            && blobs.all(|blob| blob.is_bounded())
+            && self.segment < self.commit.trace.segments
     }
 }

@@ -5,10 +5,12 @@
 //! postcard bytes in a tab and as values natively. Jobs are done in the order they come; between
 //! training steps the trainer looks for the next job.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::check::TraceRef;
+use crate::check::{Finding, ReplayOrder, TraceRef};
 use crate::spec::RunSpec;
 use crate::{BlobRef, Hash, Id};
 
@@ -77,6 +79,15 @@ pub enum Job {
         round: u64,
         /// The segment.
         segment: u8,
+    },
+    /// Run a segment of another contributor's work again; training waits meanwhile. Answered by
+    /// [`Report::Replayed`], or by [`Report::Lacks`] if there are blobs to be had first. A newer order takes the place
+    /// of one that is under way, and `Pause` ends it; neither is answered then.
+    Replay {
+        /// What to run again.
+        order: Box<ReplayOrder>,
+        /// The dossier, the update, and whatever was lacking, by their names.
+        blobs: BTreeMap<Hash, Bytes>,
     },
     /// Stop training at once; keep everything. `Train` goes on.
     Pause,
@@ -150,6 +161,22 @@ pub enum Report {
         segment: u8,
         /// The dossier; `None`: it isn't kept any more.
         dossier: Option<Bytes>,
+    },
+    /// The ordered segment cannot be run again without these as well.
+    Lacks {
+        /// Its dossier, which names it.
+        dossier: Hash,
+        /// What is lacking.
+        blobs: Vec<BlobRef>,
+    },
+    /// The ordered segment was run again.
+    Replayed {
+        /// Its dossier, which names it.
+        dossier: Hash,
+        /// Tokens that were trained again.
+        tokens: u64,
+        /// What came out; `None`: nothing that its maker is to blame for.
+        finding: Option<Finding>,
     },
     /// There is no update this round, and why, for a person.
     Withheld {

@@ -1,21 +1,23 @@
 //! What crosses the control stream, in frames of postcard.
 //!
 //! The coordinator is one peer; everyone else talks to it. Bulk never travels here: messages name
-//! blobs. Refuses frames over [`MAX_CONTROL_FRAME`], frames with a tail, and texts over
+//! blobs. Refuses frames over [`MAX_CONTROL_FRAME`](crate::limits::MAX_CONTROL_FRAME), frames with a tail, and texts over
 //! [`MAX_TEXT`](crate::limits::MAX_TEXT).
 
+mod frame;
 mod manifest;
 
+pub use frame::{BadFrame, Message, bounded_text};
 pub use manifest::{Accepted, FoldManifest, RoundManifest};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use tributary_ledger::{Balance, Checkpoint, Digest, MAX_ENTRY, MAX_PATH, Proven};
 
-use crate::check::TraceRef;
-use crate::limits::{MAX_AGE, MAX_CONTROL_FRAME, MAX_LINKS, MAX_ROSTER, MAX_TEXT, MAX_TOKENS_PER_ROUND};
+use crate::check::{Finding, ReplayOrder, TraceRef};
+use crate::limits::{MAX_AGE, MAX_TOKENS_PER_ROUND};
 use crate::sign::Signable;
 use crate::spec::RunSpec;
-use crate::{BlobRef, Hash, Id, PROTOCOL_VERSION, Signed};
+use crate::{BlobRef, Hash, Id, Signed};
 
 /// From a contributor to the coordinator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,17 @@ pub enum ToCoordinator {
         /// Its dossier, for the coordinator to fetch from the sender; `None`: it isn't kept any more.
         dossier: Option<BlobRef>,
     },
+    /// The answer to [`ToContributor::Witness`].
+    Witnessed {
+        /// Whose work it was.
+        who: Id,
+        /// The commit's round.
+        round: u64,
+        /// The segment.
+        segment: u8,
+        /// What came out; `None`: it was not run again, or nothing can be said of it.
+        finding: Option<Finding>,
+    },
     /// The newest ledger that the sender knows has so many entries: the receipt that came continues another.
     Seen(u64),
     /// Nothing will come from the sender for this round: no need to wait.
@@ -51,7 +64,7 @@ pub const STATUS_EVERY_MS: u64 = 2_000;
 /// Who joins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL_VERSION`] of the sender. First, so that it stays readable in any version.
+    /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) of the sender. First, so that it stays readable in any version.
     pub version: u16,
     /// The run it wants, if it wants a certain one.
     pub run: Option<Hash>,
@@ -62,6 +75,8 @@ pub struct Hello {
     /// Whether it can link with other contributors; one that can't gets everything from the
     /// coordinator.
     pub links: bool,
+    /// Whether it runs others' work again when it is asked to.
+    pub witness: bool,
     /// Entries of the ledger at the newest checkpoint that it remembers.
     pub seen: Option<u64>,
 }
@@ -138,6 +153,8 @@ pub enum ToContributor {
         /// The segment.
         segment: u8,
     },
+    /// Run a segment of another contributor's work again. Whoever can't says so, which costs nothing.
+    Witness(Box<Signed<ReplayOrder>>),
     /// A round is folded: here is the new base.
     Folded(Signed<FoldManifest>),
     /// What the newest settled round paid the receiver, with its proof. After every round, and after a welcome.
@@ -147,7 +164,7 @@ pub enum ToContributor {
     /// Who is here.
     Roster(Roster),
     /// With whom to link, in place of whom was named before: see [`crate::links`]. At most
-    /// [`MAX_LINKS`]. They are told the same of the receiver; of two the one with the smaller id dials.
+    /// [`MAX_LINKS`](crate::limits::MAX_LINKS). They are told the same of the receiver; of two the one with the smaller id dials.
     Links(Vec<Id>),
 }
 
@@ -248,7 +265,7 @@ pub struct Evaluation {
     pub bits_per_byte: f32,
 }
 
-/// Who is here: the newest states of at most [`MAX_ROSTER`] peers.
+/// Who is here: the newest states of at most [`MAX_ROSTER`](crate::limits::MAX_ROSTER) peers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Roster {
     /// How many there are in all.
@@ -354,9 +371,9 @@ pub enum Reason {
     /// It makes the model no better.
     #[error("the update does not make the model better on text that nobody could know when it was promised")]
     Useless,
-    /// Work of this identity was proved not to be what it said, or was not shown.
+    /// Work of this identity was proved not to be what it said, or was not shown; or it vouched for such work.
     #[error(
-        "a part of this contributor's work was done again and something else came out: its work does not count any more"
+        "a part of this contributor's work, or of work that it vouched for, was done again and something else came out: its work does not count any more"
     )]
     Struck,
 }
@@ -381,111 +398,4 @@ impl Commit {
         }
         Ok(())
     }
-}
-
-/// A message that fits a control frame or is refused.
-pub trait Message: Serialize + DeserializeOwned {
-    /// The first bound that the message breaks, in words.
-    fn check(&self) -> Result<(), &'static str>;
-
-    /// The frame's bytes.
-    fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("a message has a finite serde form")
-    }
-
-    /// The message in a frame.
-    fn decode(frame: &[u8]) -> Result<Self, BadFrame> {
-        whole(frame)
-    }
-}
-
-fn whole<M: Message>(frame: &[u8]) -> Result<M, BadFrame> {
-    if frame.len() > MAX_CONTROL_FRAME {
-        return Err(BadFrame::TooLong(frame.len()));
-    }
-    let (message, tail) = postcard::take_from_bytes::<M>(frame).map_err(|_| BadFrame::Malformed)?;
-    if !tail.is_empty() {
-        return Err(BadFrame::Malformed);
-    }
-    message.check().map_err(BadFrame::OutOfBounds)?;
-    Ok(message)
-}
-
-/// A hello of another version, of which only the version can be read: the message's number, then the
-/// first field. Its sender can be told what is the matter.
-fn foreign_hello(frame: &[u8]) -> Option<ToCoordinator> {
-    match postcard::take_from_bytes::<(u32, u16)>(frame) {
-        Ok(((0, version), _)) if version != PROTOCOL_VERSION => {
-            let (run, kind, agent) = (None, PeerKind::Native, String::new());
-            Some(ToCoordinator::Hello(Hello { version, run, kind, agent, links: false, seen: None }))
-        }
-        _ => None,
-    }
-}
-
-impl Message for ToCoordinator {
-    fn check(&self) -> Result<(), &'static str> {
-        match self {
-            ToCoordinator::Hello(hello) => text(&hello.agent),
-            ToCoordinator::Status(status) => text(&status.device),
-            ToCoordinator::Commit(_)
-            | ToCoordinator::Disclosed { .. }
-            | ToCoordinator::Seen(_)
-            | ToCoordinator::Pass { .. } => Ok(()),
-        }
-    }
-
-    fn decode(frame: &[u8]) -> Result<Self, BadFrame> {
-        whole(frame).or_else(|why| foreign_hello(frame).filter(|_| why == BadFrame::Malformed).ok_or(why))
-    }
-}
-
-impl Message for ToContributor {
-    fn check(&self) -> Result<(), &'static str> {
-        match self {
-            ToContributor::Welcome(welcome) => {
-                if welcome.evaluations.len() > crate::limits::VIEW_HISTORY {
-                    return Err("too many evaluations");
-                }
-                Ok(())
-            }
-            ToContributor::Refused(Refusal::Misbehaved(what)) => text(what),
-            ToContributor::Roster(roster) => {
-                if roster.peers.len() > MAX_ROSTER {
-                    return Err("too many peers in the roster");
-                }
-                roster.peers.iter().try_for_each(|peer| text(&peer.device))
-            }
-            ToContributor::Receipt(receipt) if !receipt.is_bounded() => Err("too long a proof"),
-            ToContributor::Links(peers) if peers.len() > MAX_LINKS => Err("too many links"),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn text(text: &str) -> Result<(), &'static str> {
-    if text.len() > MAX_TEXT { Err("a text is too long") } else { Ok(()) }
-}
-
-/// Cuts a text of ours to what a peer accepts.
-pub fn bounded_text(text: &str) -> String {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
-}
-
-/// Why a frame was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadFrame {
-    /// Over the limit.
-    #[error("a frame of {0} bytes is over the limit")]
-    TooLong(usize),
-    /// Truncated, with a tail, or no message at all.
-    #[error("a frame is not a message of protocol version {PROTOCOL_VERSION}")]
-    Malformed,
-    /// A field is over its bound.
-    #[error("a message is out of bounds: {0}")]
-    OutOfBounds(&'static str),
 }

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub credits: u64,
     /// What is held of them, and what shows that.
     pub earnings: EarningsView,
+    /// Others' work that it checks.
+    pub witness: WitnessView,
     /// Held-out and own loss by round, oldest first.
     pub losses: Vec<LossPoint>,
     /// This contributor's rounds, newest first.
@@ -59,6 +61,28 @@ pub struct Snapshot {
     pub bulk_coordinator: u64,
     /// The newest message to the person, if one stands.
     pub notice: Option<String>,
+}
+
+/// Others' work that a contributor runs again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct WitnessView {
+    /// Segments in this session.
+    pub segments: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// The one under way, if there is one.
+    pub now: Option<Witnessing>,
+}
+
+/// Work that is being run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Witnessing {
+    /// Whose it is.
+    pub who: String,
+    /// The round that it was done for.
+    pub round: u64,
 }
 
 /// What a contributor does.

@@ -130,13 +130,13 @@ impl Feed {
     }
 
     /// The shards that the next batch needs and that are not here.
-    pub(crate) fn missing(&self) -> Vec<Hash> {
+    pub(crate) fn missing(&self) -> Vec<BlobRef> {
         let Some((assignment, mut place)) = self.place.clone() else { return Vec::new() };
         let mut missing = Vec::new();
         for _ in 0..self.batch {
             let shard = self.train[assignment.shard(place.nth, self.train.len())];
-            if !missing.contains(&shard.hash) && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
-                missing.push(shard.hash);
+            if !missing.contains(&shard) && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
+                missing.push(shard);
             }
             place = place.after(1, u64::from(place.window) + 1 >= windows_of(&shard, self.window));
         }

@@ -5,12 +5,16 @@
 //! whose data was not assigned. Everything that costs more than hashing is done after those checks, and
 //! costs what the commit claims to have been trained.
 
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::Poll;
+
 use burn::tensor::{Device, ExecutionError, Tensor};
 use bytes::Bytes;
 use tributary_protocol::check::TraceRef;
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::{Update, compress};
-use tributary_protocol::{Hash, Id};
+use tributary_protocol::{BlobRef, Hash, Id};
 
 use crate::data::Feed;
 use crate::fault::Fault;
@@ -67,6 +71,10 @@ impl Replayer {
         Self { spec: spec.clone(), manifest, device }
     }
 
+    pub(crate) fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
     /// Reads a dossier and checks what can be checked without training. Its trace says how many steps its segment
     /// has, which is what [`Self::replay`] will cost.
     pub fn open(&self, case: &Case<'_>, dossier: &[u8], sources: &impl Sources) -> Result<(Dossier, Origin), Fault> {
@@ -93,7 +101,29 @@ impl Replayer {
         Ok((dossier, origin))
     }
 
-    /// Runs the segment again. Waits for the device now and then, so that whatever shares its thread gets its turn.
+    /// The rounds whose bases a segment takes, and the shards.
+    pub(crate) fn needs(&self, peer: Id, dossier: &Dossier) -> Result<(BTreeSet<u64>, BTreeSet<BlobRef>), Fault> {
+        let at = usize::from(dossier.segment);
+        let (start, segment) = (dossier.trace.begin(at), &dossier.trace.segments[at]);
+        let (mut rounds, mut shards) = (BTreeSet::from([start.base]), BTreeSet::new());
+        let mut feed = self.feed(peer)?;
+        if let Some(place) = start.place {
+            feed.go(place);
+        }
+        for stretch in &segment.stretches {
+            rounds.extend(stretch.base);
+            if let Some(seed) = stretch.seed {
+                feed.enter(seed);
+            }
+            for _ in 0..stretch.steps {
+                shards.extend(feed.missing());
+                feed.skip(1);
+            }
+        }
+        Ok((rounds, shards))
+    }
+
+    /// Runs the segment again. Whatever shares its thread gets its turn after every step.
     pub async fn replay(&self, case: &Case<'_>, dossier: &[u8], sources: &impl Sources) -> Result<Likeness, Fault> {
         let (dossier, origin) = self.open(case, dossier, sources)?;
         let at = usize::from(case.segment);
@@ -163,6 +193,7 @@ impl Replayer {
             let mut queued: Vec<Tensor<1>> = Vec::new();
             for step in 1..=stretch.steps {
                 queued.push(replica.step(next(&mut feed, sources)?));
+                breathe().await;
                 if queued.len() == QUEUED || step == stretch.steps {
                     let read = Tensor::cat(std::mem::take(&mut queued), 0).into_data_async().await.map_err(device)?;
                     let read = read.try_into_vec::<f32>().map_err(|error| Fault::Device(error.to_string()))?;
@@ -211,11 +242,24 @@ fn next(feed: &mut Feed, sources: &impl Sources) -> Result<crate::data::Batch, F
     if let Some(batch) = feed.next() {
         return Ok(batch);
     }
-    for blob in feed.missing() {
-        let bytes = sources.shard(&blob).ok_or_else(|| Fault::Missing(format!("shard {}", blob.short())))?;
-        feed.accept(blob, bytes).map_err(Fault::Missing)?;
+    for BlobRef { hash, .. } in feed.missing() {
+        let bytes = sources.shard(&hash).ok_or_else(|| Fault::Missing(format!("shard {}", hash.short())))?;
+        feed.accept(hash, bytes).map_err(Fault::Missing)?;
     }
     feed.next().ok_or_else(|| Fault::Missing("a shard of the segment's data".to_owned()))
+}
+
+/// Gives whatever shares the thread its turn: after every step, since the processor does them at once.
+async fn breathe() {
+    let mut breathed = false;
+    poll_fn(|context| match std::mem::replace(&mut breathed, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 fn less(a: &[f32], b: &[f32]) -> Vec<f32> {

@@ -12,6 +12,7 @@ use crate::data::Feed;
 use crate::device::Opened;
 use crate::meter::{Rate, Sanity, Tally};
 use crate::record::{Now, Recorder};
+use crate::replay::Replayer;
 use crate::replica::Replica;
 use crate::worker::Host;
 
@@ -106,6 +107,11 @@ impl Session {
 
     pub(crate) fn info(&self) -> &DeviceInfo {
         &self.opened.info
+    }
+
+    /// Who runs others' work again on this session's device. The manifest is that which it was made with.
+    pub(crate) fn replayer(&self, manifest: Bytes) -> Replayer {
+        Replayer::new(&self.spec, manifest, self.opened.device.clone())
     }
 
     /// The rest as bytes that prove themselves: coded, and a hash of that, of the run and of the identity.

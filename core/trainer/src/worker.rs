@@ -1,20 +1,25 @@
 //! The trainer as its driver sees it: jobs in, reports out, training in between.
 //!
-//! Jobs are done in the order they come; between steps the worker looks for the next one without
-//! waiting. Steps are queued ahead on a GPU only for as long as a Stop may take to answer.
+//! Jobs are done in the order they come; between steps, its own and those of another's work that it runs again, the
+//! worker looks for the next one without waiting. Steps are queued ahead on a GPU only for as long as a Stop may take to answer.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::future::LocalBoxFuture;
+use futures::future::{Either, LocalBoxFuture, select};
 use futures::{FutureExt, SinkExt, StreamExt};
-use tributary_protocol::Id;
+use tributary_protocol::check::ReplayOrder;
 use tributary_protocol::job::{DeviceChoice, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{Hash, Id};
 
 use crate::device::{self, Opened};
+use crate::judge::{Evidence, Judgement, Look};
 use crate::pace::Pace;
+use crate::replay::Replayer;
 use crate::session::{Cut, Session, Settled};
 
 /// What the worker needs of the program that it runs in.
@@ -48,9 +53,28 @@ struct Gone;
 
 /// Runs the trainer until the jobs end or nobody reads the reports.
 pub async fn run(host: impl Host, mut jobs: mpsc::Receiver<Job>, reports: mpsc::Sender<Report>) {
-    let mut worker = Worker { host, reports, session: None, pace: Pace::default(), reported_ms: 0 };
+    let mut worker = Worker {
+        host,
+        reports,
+        session: None,
+        manifest: Bytes::new(),
+        replay: None,
+        pace: Pace::default(),
+        reported_ms: 0,
+    };
     loop {
-        let job = if worker.session.as_ref().is_some_and(Session::can_step) {
+        let job = if let Some(replay) = &mut worker.replay {
+            match select(jobs.next(), replay).await {
+                Either::Left((job, _)) => job,
+                Either::Right((report, _)) => {
+                    worker.replay = None;
+                    if worker.report(report).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            }
+        } else if worker.session.as_ref().is_some_and(Session::can_step) {
             match jobs.next().now_or_never() {
                 Some(job) => job,
                 None => {
@@ -79,6 +103,10 @@ struct Worker<H> {
     host: H,
     reports: mpsc::Sender<Report>,
     session: Option<Session>,
+    /// The data manifest that the session was made with.
+    manifest: Bytes,
+    /// Another's work that is run again. Somebody waits for it and it is short, so training waits for it.
+    replay: Option<LocalBoxFuture<'static, Report>>,
     pace: Pace,
     reported_ms: u64,
 }
@@ -94,7 +122,7 @@ impl<H: Host> Worker<H> {
 
     async fn take(&mut self, job: Job) -> Result<(), Gone> {
         let job = match job {
-            Job::Start { spec, data, me, device } => return self.start(*spec, &data, me, device).await,
+            Job::Start { spec, data, me, device } => return self.start(*spec, data, me, device).await,
             Job::Pace { percent } => {
                 self.pace.set(percent);
                 return Ok(());
@@ -145,31 +173,37 @@ impl<H: Host> Worker<H> {
                 };
                 self.report(report).await
             }
+            Job::Replay { order, blobs } => {
+                let replayer = session.replayer(self.manifest.clone());
+                self.replay = Some(replay(replayer, order, blobs).boxed_local());
+                self.settle().await
+            }
             Job::Pause => {
                 session.pause();
+                self.replay = None;
                 self.settle().await
             }
         }
     }
 
-    async fn start(&mut self, spec: RunSpec, data: &[u8], me: Id, choice: DeviceChoice) -> Result<(), Gone> {
+    async fn start(&mut self, spec: RunSpec, data: Bytes, me: Id, choice: DeviceChoice) -> Result<(), Gone> {
         if let Some(session) = self.session.as_ref().filter(|session| session.is_for(&spec, me, choice)) {
             let info = session.info().clone();
             return self.report(Report::Ready(info)).await;
         }
-        self.session = None;
+        (self.session, self.replay) = (None, None);
         let opened = match spec.check().map_err(|error| error.to_string()) {
             Ok(()) => device::open(choice).await,
             Err(why) => Err(format!("The run can't be trained: {why}. Its operator must correct it.")),
         };
-        let session = opened.and_then(|opened| Session::new(spec, data, me, choice, opened));
+        let session = opened.and_then(|opened| Session::new(spec, &data, me, choice, opened));
         match session {
             Ok(mut session) => {
                 if let Some(bytes) = self.host.recall(REST).await {
                     session.recall(&bytes);
                 }
                 let info = session.info().clone();
-                self.session = Some(session);
+                (self.session, self.manifest) = (Some(session), data);
                 self.report(Report::Ready(info)).await
             }
             Err(what) => self.trouble(what, true).await,
@@ -307,6 +341,31 @@ impl<H: Host> Worker<H> {
             }
         }
     }
+}
+
+/// Runs another's work again with these blobs, or says which are lacking. If the device fails nothing came out; the
+/// next step notices.
+async fn replay(replayer: Replayer, order: Box<ReplayOrder>, blobs: BTreeMap<Hash, Bytes>) -> Report {
+    let name = order.dossier.hash;
+    let judge = async {
+        let evidence = Evidence::new(&order, |hash| blobs.get(hash).cloned());
+        let Some(dossier) = blobs.get(&name) else {
+            return Report::Lacks { dossier: name, blobs: vec![order.dossier] };
+        };
+        match replayer.look(dossier, &evidence) {
+            Look::Ended(Judgement { tokens, finding, .. }) => Report::Replayed { dossier: name, tokens, finding },
+            Look::Telling { needs, .. } => {
+                let lacking: Vec<_> = needs.into_values().filter(|blob| !blobs.contains_key(&blob.hash)).collect();
+                if !lacking.is_empty() {
+                    return Report::Lacks { dossier: name, blobs: lacking };
+                }
+                let Judgement { tokens, finding, .. } = replayer.judge(dossier, &evidence).await;
+                Report::Replayed { dossier: name, tokens, finding }
+            }
+        }
+    };
+    let nothing = Report::Replayed { dossier: name, tokens: 0, finding: None };
+    AssertUnwindSafe(judge).catch_unwind().await.unwrap_or(nothing)
 }
 
 /// Does something that panics where the device fails, and gives the panic as words. In a browser a

@@ -3,13 +3,17 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use common::{Driver, Sent, manifest, play, spec};
+use tributary_protocol::check::{Finding, PastRound, ReplayOrder};
 use tributary_protocol::fold::{f32_to_le, state_hash};
 use tributary_protocol::job::{Job, Report};
+use tributary_protocol::message::Commit;
 use tributary_protocol::spec::{Coding, Optimizer, RunSpec, UpdateFormat};
 use tributary_protocol::update::{Update, compress, decode, encode};
-use tributary_protocol::{Hash, Id};
+use tributary_protocol::{BlobRef, Hash, Id};
 use tributary_trainer::burn::tensor::Device;
 use tributary_trainer::{Case, Dossier, Fault, Likeness, Origin, Replayer, Sources, WEIGHTS, max_dossier_bytes};
 
@@ -303,6 +307,66 @@ fn muon_is_replayed_too() {
             let replayer = Replayer::new(&spec, manifest(&known.shard).into(), Device::flex());
             let likeness = replayer.replay(&case(0, &sent, None, segment), &dossier, &known).await.unwrap();
             assert_same(&likeness);
+        }
+    });
+}
+
+#[test]
+fn a_witness_runs_it_between_its_own_steps() {
+    play(coded(), async |driver| {
+        let (known, sent) = one_round(driver).await;
+        driver.train(0);
+        let bytes = f32_to_le(&known.bases[0]);
+        let update = encode(&sent.update);
+        let base = BlobRef::of(&bytes);
+        let (tokens, trace) = (sent.tokens, sent.trace);
+        let commit = Commit {
+            run: coded().id(),
+            round: 0,
+            base: base.hash,
+            update: BlobRef::of(&update),
+            tokens,
+            loss_first: 3.0,
+            loss_last: 2.0,
+            trace,
+        };
+        let rounds = vec![PastRound { round: 0, seed: Hash::of(&0_u64.to_le_bytes()), base }];
+        let honest = driver.disclose(0, 1).await.unwrap();
+        let (forged, other) = forge(&honest, &sent, |dossier| {
+            dossier.trace.segments[1].loss += 1.0;
+            dossier.end = dossier.start.clone();
+            let (weights, moments) = dossier.end.hashes();
+            let end = &mut dossier.trace.segments[1].end;
+            (end.weights, end.moments) = (weights, moments);
+        });
+        for (dossier, trace, finding) in
+            [(honest, sent.trace, Finding::Same), (Bytes::from(forged), other.trace, Finding::Different)]
+        {
+            let commit = Commit { trace, ..commit.clone() };
+            let name = BlobRef::of(&dossier);
+            let (who, rounds) = (Id([3; 32]), rounds.clone());
+            let order = Box::new(ReplayOrder { who, commit, segment: 1, before: None, dossier: name, rounds });
+            let mut blobs: BTreeMap<Hash, Bytes> =
+                [dossier.clone(), update.clone()].map(|bytes| (Hash::of(&bytes), bytes)).into();
+            driver.send(Job::Replay { order: order.clone(), blobs: blobs.clone() });
+            let Report::Lacks { dossier: of, blobs: lacking } = driver.report().await else { panic!("nothing lacks") };
+            let mut due = [base, BlobRef::of(&known.shard)];
+            due.sort();
+            let mut lacking = lacking;
+            lacking.sort();
+            assert_eq!((of, &lacking[..]), (name.hash, &due[..]));
+            for bytes in [Bytes::from(bytes.clone()), known.shard.clone()] {
+                blobs.insert(Hash::of(&bytes), bytes);
+            }
+            // What the driver wants meanwhile is done at once, and its own training goes on afterwards.
+            driver.send(Job::Replay { order, blobs });
+            driver.send(Job::Disclose { round: 0, segment: 0 });
+            assert!(matches!(driver.report().await, Report::Dossier { segment: 0, dossier: Some(_), .. }));
+            let Report::Replayed { dossier, tokens, finding: got } = driver.report().await else { panic!("not run") };
+            assert_eq!((dossier, got), (name.hash, Some(finding)));
+            assert!(finding == Finding::Different || (tokens > 0 && tokens < sent.tokens));
+            let steps = driver.progress().await.steps;
+            while driver.progress().await.steps <= steps {}
         }
     });
 }

@@ -13,19 +13,18 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tributary_ledger::Finding;
-use tributary_protocol::coordinator::{
-    Coordinator, Event, Examined, FoldPlan, Input, Output as Want, Probe, ReplayOrder,
-};
+use tributary_protocol::check::{Finding, ReplayOrder};
+use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, Output as Want, Probe};
 use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor, ToCoordinator};
 use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::RunSpec;
-use tributary_protocol::{BlobRef, Id, Millis, update};
+use tributary_protocol::{BlobRef, Hash, Id, Millis, update};
 use tributary_swarm::{Event as SwarmEvent, FetchError, Handle, SendError};
+use tributary_trainer::{Judgement, Look};
 
 use super::board::Board;
-use super::examine::{Examiner, Replayed};
+use super::examine::Examiner;
 use super::fold::fold as fold_blobs;
 use super::history::Settled;
 use super::journal::Journal;
@@ -185,7 +184,9 @@ impl Driver {
             Want::Send { to, message } => self.send(&to, &message),
             Want::Drop(peer) => self.parts.handle.disconnect(peer),
             Want::Fetch { from, update, probe } => self.fetch(from, update, probe),
+            Want::Gather(order) => self.gather(order),
             Want::Replay(order) => self.replay(order),
+            Want::Discard(dossier) => self.discard(dossier),
             Want::Fold(plan) => self.fold(plan),
             Want::Evaluate { round, base } => self.parts.examiner.evaluate(round, base),
         }
@@ -215,14 +216,7 @@ impl Driver {
             self.settled(&settled)?;
         }
         if !gone.is_empty() {
-            let store = self.parts.store.clone();
-            self.work.spawn_blocking(move || {
-                // What stays behind is swept at the next start.
-                if let Err(error) = store.remove(&gone) {
-                    tracing::warn!("cannot delete old blobs: {error}");
-                }
-                Ok(Done::Deleted)
-            });
+            self.delete(gone);
         }
         Ok(())
     }
@@ -320,32 +314,59 @@ impl Driver {
         });
     }
 
-    /// Gets a dossier and has its segment run again.
-    fn replay(&mut self, order: Box<ReplayOrder>) {
-        let (handle, examiner, store) =
-            (self.parts.handle.clone(), self.parts.examiner.clone(), self.parts.store.clone());
+    /// Gets a dossier and has it looked at.
+    fn gather(&mut self, order: Box<ReplayOrder>) {
+        let (handle, examiner) = (self.parts.handle.clone(), self.parts.examiner.clone());
         let spec = self.parts.machine.spec();
-        let (who, round, segment, dossier) = (order.who, order.commit.round, order.segment, order.dossier);
+        let (who, round, dossier) = (order.who, order.commit.round, order.dossier);
         let limit = u64::from(spec.round.seconds + spec.round.grace) * u64::from(spec.check.settle);
         let most = tributary_trainer::max_dossier_bytes(spec);
         self.work.spawn(async move {
-            let replayed = |tokens, finding| Ok(Done::Input(Input::Replayed { who, round, segment, tokens, finding }));
+            let ended = |result| Ok(Done::Input(Input::Gathered { who, round, dossier: dossier.hash, result }));
             if dossier.bytes > most {
-                return replayed(0, Some(Finding::Different));
+                return ended(Err(Some(Finding::Different)));
             }
             let fetched = tokio::time::timeout(Duration::from_secs(limit), handle.fetch(who, dossier)).await;
-            let bytes = match fetched {
-                Ok(Ok(bytes)) => bytes,
+            match fetched {
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     tracing::info!("the dossier of {who} did not come: {error}");
-                    return replayed(0, Some(Finding::Missing));
+                    return ended(Err(Some(Finding::Missing)));
                 }
-                Err(_) => return replayed(0, Some(Finding::Missing)),
-            };
-            let Replayed { tokens, finding } = examiner.replay(order, bytes).await;
+                Err(_) => return ended(Err(Some(Finding::Missing))),
+            }
+            ended(match examiner.look(order).await {
+                Look::Telling { tokens, .. } => Ok(tokens),
+                Look::Ended(Judgement { finding, .. }) => Err(finding),
+            })
+        });
+    }
+
+    /// Has the segment of a dossier that is here run again.
+    fn replay(&mut self, order: Box<ReplayOrder>) {
+        let examiner = self.parts.examiner.clone();
+        let (who, round, segment) = (order.who, order.commit.round, order.segment);
+        self.work.spawn(async move {
+            let Judgement { tokens, finding, .. } = examiner.replay(order).await;
+            Ok(Done::Input(Input::Replayed { who, round, segment, tokens, finding }))
+        });
+    }
+
+    /// Deletes a dossier, unless its name is that of a blob that is needed for more than that.
+    fn discard(&mut self, dossier: Hash) {
+        if !self.parts.retention.wants(&dossier) {
+            self.delete(vec![dossier]);
+        }
+    }
+
+    fn delete(&mut self, gone: Vec<Hash>) {
+        let store = self.parts.store.clone();
+        self.work.spawn_blocking(move || {
             // What stays behind is swept at the next start.
-            let _ = tokio::task::spawn_blocking(move || store.remove(&[dossier.hash])).await?;
-            replayed(tokens, finding)
+            if let Err(error) = store.remove(&gone) {
+                tracing::warn!("cannot delete old blobs: {error}");
+            }
+            Ok(Done::Deleted)
         });
     }
 

@@ -11,17 +11,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::Bytes;
 use futures::executor::block_on;
 use tokio::sync::{mpsc, oneshot};
-use tributary_ledger::Finding;
 use tributary_protocol::assign::Assignment;
-use tributary_protocol::coordinator::{Gain, Probe, ReplayOrder, Score};
+use tributary_protocol::check::ReplayOrder;
+use tributary_protocol::coordinator::{Gain, Probe, Score};
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::Evaluation;
 use tributary_protocol::spec::RunSpec;
-use tributary_protocol::update::{self, Update};
+use tributary_protocol::update::Update;
 use tributary_protocol::{BlobRef, Hash, Id, fold};
 use tributary_swarm::BlobStore;
-use tributary_trainer::{Case, Dossier, Evaluator, Replayer, Scorer, Sources, windows};
+use tributary_trainer::{Evaluator, Evidence, Judgement, Look, Replayer, Scorer, windows};
 
 use super::store::DiskStore;
 
@@ -38,11 +38,6 @@ const SCORED: u32 = 4;
 /// Orders that wait: the updates of a large round, and as many replays.
 const ORDERS: usize = 512;
 
-/// Steps of a segment that is run again. A replay begins at a state that was coded, and in more steps than this
-/// training makes so much of the difference that an honest contributor could be accused (see
-/// core/trainer/calibration.md); of a longer one only its account is checked.
-const TELLING: u64 = 64;
-
 /// Replays that wait at the device; more are not done, which nobody is to blame for.
 const REPLAYS: usize = 64;
 
@@ -53,16 +48,15 @@ pub(super) struct Examiner(SyncSender<Order>);
 enum Order {
     Evaluate { round: u64, base: BlobRef },
     Score { of: Id, update: Box<Update>, probe: Probe, answer: oneshot::Sender<Option<Score>> },
-    Replay { order: Box<ReplayOrder>, dossier: Bytes, answer: oneshot::Sender<Replayed> },
+    Replay { order: Box<ReplayOrder>, answer: Answer },
 }
 
-/// What became of a replay.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Replayed {
-    /// Tokens that were trained again.
-    pub(super) tokens: u64,
-    /// What came out; `None`: nothing that the contributor is to blame for.
-    pub(super) finding: Option<Finding>,
+/// What is wanted of a dossier that is in the store, and who wants it.
+enum Answer {
+    /// Whether it is worth running.
+    Look(oneshot::Sender<Look>),
+    /// What comes out when it is run.
+    Run(oneshot::Sender<Judgement>),
 }
 
 impl Examiner {
@@ -98,13 +92,23 @@ impl Examiner {
         answered.await.ok().flatten()
     }
 
-    /// Runs a segment again.
-    pub(super) async fn replay(&self, order: Box<ReplayOrder>, dossier: Bytes) -> Replayed {
+    /// Whether a segment is worth running again, if there is time to find out.
+    pub(super) async fn look(&self, order: Box<ReplayOrder>) -> Look {
         let (answer, answered) = oneshot::channel();
-        if self.0.try_send(Order::Replay { order, dossier, answer }).is_err() {
-            return Replayed::default();
+        let unknown = Look::Ended(Judgement::default());
+        match self.0.try_send(Order::Replay { order, answer: Answer::Look(answer) }) {
+            Ok(()) => answered.await.unwrap_or(unknown),
+            Err(_) => unknown,
         }
-        answered.await.unwrap_or_default()
+    }
+
+    /// Runs a segment again.
+    pub(super) async fn replay(&self, order: Box<ReplayOrder>) -> Judgement {
+        let (answer, answered) = oneshot::channel();
+        match self.0.try_send(Order::Replay { order, answer: Answer::Run(answer) }) {
+            Ok(()) => answered.await.unwrap_or_default(),
+            Err(_) => Judgement::default(),
+        }
     }
 }
 
@@ -152,7 +156,11 @@ impl<'a> Desk<'a> {
                     Order::Score { of, update, probe, answer } => scores.push_back((of, update, probe, answer)),
                     // Its answer is dropped, which says that nothing was found.
                     Order::Replay { .. } if replays.len() >= REPLAYS => {}
-                    Order::Replay { order, dossier, answer } => replays.push_back((order, dossier, answer)),
+                    // Costs little, and witnesses wait for it.
+                    Order::Replay { order, answer: Answer::Look(answer) } => {
+                        replays.push_front((order, Answer::Look(answer)));
+                    }
+                    Order::Replay { order, answer } => replays.push_back((order, answer)),
                 }
             }
             // Whoever asked may be gone.
@@ -164,8 +172,8 @@ impl<'a> Desk<'a> {
                 {
                     return Ok(());
                 }
-            } else if let Some((order, dossier, answer)) = replays.pop_front() {
-                let _ = answer.send(self.replay(&order, &dossier));
+            } else if let Some((order, answer)) = replays.pop_front() {
+                self.replay(&order, answer);
             }
         }
     }
@@ -204,65 +212,25 @@ impl<'a> Desk<'a> {
         windows(self.spec, seed, &shards?, count)
     }
 
-    fn replay(&self, order: &ReplayOrder, dossier: &[u8]) -> Replayed {
-        let commit = &order.commit;
-        let decode = |bytes: Bytes| update::decode(&self.spec.sent_formats(), &bytes, self.spec.model.params()).ok();
-        let Some(update) = self.store.get(&commit.update).ok().flatten().and_then(decode) else {
-            return Replayed::default();
-        };
-        let case = Case {
-            peer: order.who,
-            round: commit.round,
-            tokens: commit.tokens,
-            update: &update,
-            trace: commit.trace,
-            known: order.before,
-            segment: order.segment,
-        };
-        let past = Past { store: self.store, order };
-        let (who, round, segment) = (order.who, commit.round, order.segment);
-        let steps = |dossier: &Dossier| dossier.trace.segments[usize::from(segment)].steps();
-        match self.replayer.open(&case, dossier, &past) {
-            // It holds together, and more can't be told.
-            Ok((dossier, _)) if steps(&dossier) > TELLING => return Replayed::default(),
-            _ => {}
-        }
-        match block_on(self.replayer.replay(&case, dossier, &past)) {
-            Ok(likeness) => {
-                let finding = if likeness.is_same() { Finding::Same } else { Finding::Different };
-                tracing::info!("{who}, round {round}, segment {segment}: {finding:?}, {likeness:?}");
-                Replayed { tokens: likeness.tokens, finding: Some(finding) }
+    fn replay(&self, order: &ReplayOrder, answer: Answer) {
+        // Without it nobody is to blame, and whoever asked is told so by the answer that is dropped.
+        let Some(dossier) = read(self.store, &order.dossier.hash) else { return };
+        let evidence = Evidence::new(order, |hash| read(self.store, hash));
+        let (who, round, segment) = (order.who, order.commit.round, order.segment);
+        match answer {
+            Answer::Look(answer) => {
+                let look = self.replayer.look(&dossier, &evidence);
+                if let Look::Ended(Judgement { why, .. }) = &look {
+                    tracing::info!("{who}, round {round}, segment {segment} is not run again: {why}");
+                }
+                let _ = answer.send(look);
             }
-            Err(fault) if fault.is_ours() => {
-                tracing::warn!("{who}, round {round}, segment {segment} was not run again: {fault}");
-                Replayed::default()
-            }
-            Err(fault) => {
-                tracing::info!("{who}, round {round}, segment {segment}: {fault}");
-                Replayed { tokens: 0, finding: Some(Finding::Different) }
+            Answer::Run(answer) => {
+                let judgement = block_on(self.replayer.judge(&dossier, &evidence));
+                tracing::info!("{who}, round {round}, segment {segment}: {}", judgement.why);
+                let _ = answer.send(judgement);
             }
         }
-    }
-}
-
-/// What a replay asks for, from the disk.
-struct Past<'a> {
-    store: &'a DiskStore,
-    order: &'a ReplayOrder,
-}
-
-impl Sources for Past<'_> {
-    fn base(&self, round: u64) -> Option<Vec<f32>> {
-        let past = self.order.rounds.iter().find(|past| past.round == round)?;
-        self.store.get(&past.base).ok().flatten().map(|bytes| fold::f32_from_le(&bytes))
-    }
-
-    fn is_seed(&self, seed: &Hash) -> bool {
-        self.order.rounds.iter().any(|past| past.seed == *seed)
-    }
-
-    fn shard(&self, hash: &Hash) -> Option<Bytes> {
-        read(self.store, hash)
     }
 }
 

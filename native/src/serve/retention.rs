@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_protocol::Hash;
-use tributary_protocol::coordinator::{Event, TRACE_ROUNDS};
+use tributary_protocol::check::TRACE_ROUNDS;
+use tributary_protocol::coordinator::Event;
 use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::spec::RunSpec;
 

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use tributary_protocol::Id;
 use tributary_protocol::job::{Backend, DeviceInfo};
-use tributary_protocol::view::{Link, Phase, RoundRow, Snapshot, Verdict};
+use tributary_protocol::view::{Link, Phase, RoundRow, Snapshot, Verdict, Witnessing};
 
 use super::find::Found;
 use crate::output::Output;
@@ -27,6 +27,7 @@ pub(super) struct Progress {
     link: Option<Link>,
     device: Option<DeviceInfo>,
     notice: Option<String>,
+    checking: Option<Witnessing>,
     rounds: BTreeSet<u64>,
     credited: u64,
     shown_at: Option<Instant>,
@@ -45,8 +46,9 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        let (phase, link, device, notice, shown_at) = (None, None, None, None, None);
-        Self { output, bar, me, phase, link, device, notice, rounds: BTreeSet::new(), credited: 0, shown_at }
+        let (rounds, credited, shown_at) = (BTreeSet::new(), 0, None);
+        let (phase, link, device, notice, checking) = (None, None, None, None, None);
+        Self { output, bar, me, phase, link, device, notice, checking, rounds, credited, shown_at }
     }
 
     /// Rounds that were credited.
@@ -94,6 +96,15 @@ impl Progress {
             self.notice.clone_from(&snapshot.notice);
             if let Some(notice) = &snapshot.notice {
                 self.say(|| json!({"event": "notice", "text": notice}), || notice.clone());
+            }
+        }
+        if self.checking != snapshot.witness.now {
+            self.checking.clone_from(&snapshot.witness.now);
+            if let Some(Witnessing { who, round }) = &snapshot.witness.now {
+                self.say(
+                    || json!({"event": "checking", "who": who, "round": round}),
+                    || format!("checking a part of what {who} did for round {round}; training goes on after it"),
+                );
             }
         }
         if self.phase.as_ref() != Some(&snapshot.phase) {
@@ -189,6 +200,7 @@ fn progress_json(snapshot: &Snapshot) -> Value {
         "round_bytes_up": snapshot.bytes_round_up,
         "round_bytes_down": snapshot.bytes_round_down,
         "earnings": snapshot.earnings,
+        "checked": snapshot.witness.segments,
         "bulk_direct": snapshot.bulk_direct,
         "bulk_coordinator": snapshot.bulk_coordinator,
     })
@@ -278,6 +290,7 @@ mod tests {
             tokens_per_s: 0.0,
             loss: None,
             earnings: Default::default(),
+            witness: Default::default(),
             credits: 5,
             losses: vec![],
             rounds,

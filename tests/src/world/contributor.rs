@@ -13,7 +13,7 @@ use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis};
 use super::network::Wire;
 use super::{Event, World};
 use crate::trainer::own_coordinate;
-use crate::{Random, SimTrainer};
+use crate::{Morals, Random, SimTrainer};
 
 /// A contributor.
 #[derive(Debug)]
@@ -144,6 +144,7 @@ impl World {
         let random = Random::new(self.random.bits());
         let mut trainer = SimTrainer::new(self.config.pace, own, self.config.withholds, random);
         trainer.pauses = self.config.costs.as_ref().map(|costs| costs.pauses);
+        trainer.morals = self.nodes.get(index).map(|node| node.trainer.morals).unwrap_or_default();
         (machine, trainer)
     }
 
@@ -181,6 +182,11 @@ impl World {
     /// Makes a contributor's steps so much larger than they should be.
     pub fn exaggerate(&mut self, node: usize, loudness: f32) {
         self.nodes[node].trainer.loudness = loudness;
+    }
+
+    /// Makes a contributor one of these morals, and it stays so.
+    pub fn tempt(&mut self, node: usize, morals: Morals) {
+        self.nodes[node].trainer.morals = morals;
     }
 
     /// Makes a contributor's updates take so long to the coordinator, least and most.

@@ -5,10 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tributary_ledger::{Entry, Finding};
-use tributary_protocol::coordinator::{
-    Coordinator, Event as Journalled, Examined, FoldPlan, Input, Output, ReplayOrder,
-};
+use tributary_ledger::Entry;
+use tributary_protocol::check::{Finding, ReplayOrder};
+use tributary_protocol::coordinator::{Coordinator, Event as Journalled, Examined, FoldPlan, Input, Output};
 use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::sketch::Sketch;
@@ -16,6 +15,7 @@ use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{BlobRef, Hash, Identity, Millis, update};
 
 use super::{Event, World};
+use crate::trainer::{tokens_of, truth};
 use crate::{Random, Run};
 
 /// When the coordinator is to die: before it does its n-th next output, and for how long.
@@ -198,6 +198,11 @@ impl World {
                     self.close(node, connection, "dropped by the coordinator");
                 }
             }
+            Output::Gather(order) => {
+                let ms = self.upload_ms(self.index[&order.who], order.dossier);
+                self.later(ms, Event::Gathered { life, order });
+            }
+            Output::Discard(dossier) => drop(self.host.blobs.remove(&dossier)),
             Output::Replay(order) => {
                 let ms = self.random.from_to((200, 5_000));
                 self.later(ms, Event::Replayed { life, order });
@@ -227,12 +232,29 @@ impl World {
         }
     }
 
-    /// A dossier that never came is none; everyone here is honest, unless the dossier says otherwise.
+    /// The coordinator's fetch of a dossier.
+    pub(super) fn gathered(&mut self, life: u32, order: &ReplayOrder) {
+        if self.host.life != life {
+            return;
+        }
+        let (who, round, dossier) = (order.who, order.commit.round, order.dossier.hash);
+        let node = &self.nodes[self.index[&who]];
+        let offered = node.offered.iter().find(|(hash, _)| *hash == dossier).filter(|_| node.connection.is_some());
+        let result = match offered {
+            Some((_, bytes)) => {
+                self.host.blobs.insert(dossier, bytes.clone());
+                Ok(tokens_of(order))
+            }
+            None => Err(Some(Finding::Missing)),
+        };
+        self.host_input(Input::Gathered { who, round, dossier, result });
+    }
+
     pub(super) fn host_replayed(&mut self, life: u32, order: &ReplayOrder) {
         if self.host.life == life {
             let (who, round, segment) = (order.who, order.commit.round, order.segment);
-            let tokens = order.commit.tokens / u64::from(order.commit.trace.segments);
-            self.host_input(Input::Replayed { who, round, segment, tokens, finding: Some(Finding::Same) });
+            let finding = Some(truth(&self.host.blobs[&order.dossier.hash]));
+            self.host_input(Input::Replayed { who, round, segment, tokens: tokens_of(order), finding });
         }
     }
 

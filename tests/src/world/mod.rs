@@ -28,7 +28,8 @@ pub use network::Net;
 use crate::{Pace, Random, Run, tiny_run};
 use links::{Pair, Step};
 use network::Wire;
-use tributary_protocol::coordinator::{FoldPlan, ReplayOrder};
+use tributary_protocol::check::ReplayOrder;
+use tributary_protocol::coordinator::FoldPlan;
 use tributary_protocol::spec::RoundRule;
 
 /// Virtual milliseconds without a settled round after which the swarm counts as stuck. Contributors
@@ -120,6 +121,7 @@ enum Event {
     NodeWakes { node: usize, life: u32 },
     UpdateFetched { life: u32, from: usize, update: BlobRef },
     Folded { life: u32, plan: FoldPlan },
+    Gathered { life: u32, order: Box<ReplayOrder> },
     Replayed { life: u32, order: Box<ReplayOrder> },
     Evaluated { life: u32, evaluation: Evaluation },
     HostWakes { life: u32 },
@@ -214,6 +216,7 @@ impl World {
             Event::NodeWakes { node, life } => self.node_wakes(node, life),
             Event::UpdateFetched { life, from, update } => self.update_fetched(life, from, update),
             Event::Folded { life, plan } => self.fold(life, &plan),
+            Event::Gathered { life, order } => self.gathered(life, &order),
             Event::Replayed { life, order } => self.host_replayed(life, &order),
             Event::Evaluated { life, evaluation } => self.host_evaluated(life, evaluation),
             Event::HostWakes { life } => self.host_wakes(life),

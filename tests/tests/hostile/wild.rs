@@ -42,6 +42,16 @@ pub(super) fn anything_at_the_desk(desk: &mut Desk, who: &Identity, act: u8, ran
             desk.message(who, ToCoordinator::Disclosed { round, segment, dossier });
         }
         11 => {
+            if let Some(order) = desk.gathers.pop() {
+                let results = [Ok(random.bits()), Ok(64), Err(None), Err(Some(Finding::Missing))];
+                let (who, round, dossier) = (order.who, order.commit.round, order.dossier.hash);
+                let result = results[random.below(4) as usize];
+                desk.input(Input::Gathered { who, round, dossier, result });
+            }
+            let (of, round, segment) = (who.id(), random.below(6), random.below(5) as u8);
+            let finding = [None, Some(Finding::Same), Some(Finding::Different), Some(Finding::Missing)];
+            let finding = finding[random.below(4) as usize];
+            desk.message(who, ToCoordinator::Witnessed { who: of, round, segment, finding });
             if let Some(order) = desk.replays.pop() {
                 let finding = [None, Some(Finding::Same), Some(Finding::Different), Some(Finding::Missing)];
                 let finding = finding[random.below(4) as usize];

@@ -25,9 +25,11 @@ impl Contributor {
             self.want_base();
             self.want_work(now);
         }
+        self.want_witnessing();
         if self.has_source() {
-            let due = self.fetches.due(now, self.links.hope());
-            self.out.extend(due.into_iter().map(Output::Fetch));
+            let hope = self.links.hope();
+            let due = [&mut self.fetches, &mut self.witness.fetches].map(|fetches| fetches.due(now, hope));
+            self.out.extend(due.into_iter().flatten().map(Output::Fetch));
         }
         let online = matches!(self.link, Link::Online);
         if online {
@@ -55,7 +57,8 @@ impl Contributor {
             _ => None,
         };
         let online = matches!(self.link, Link::Online);
-        let fetch = self.fetches.wake_at(self.links.hope()).filter(|_| self.has_source());
+        let fetches = [&self.fetches, &self.witness.fetches].map(|fetches| fetches.wake_at(self.links.hope()));
+        let fetch = fetches.into_iter().flatten().min().filter(|_| self.has_source());
         let links = self.links.wake_at(online);
         let reports = online && self.progress.is_some() && matches!(self.trainer, Trainer::Ready(_));
         let status = reports.then_some(self.status_at + STATUS_EVERY_MS);

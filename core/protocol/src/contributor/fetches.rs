@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Step {
         round: u64,
     },
+    /// What another contributor's work is checked by.
+    Evidence,
 }
 
 impl fmt::Display for Purpose {
@@ -34,6 +36,7 @@ impl fmt::Display for Purpose {
             Purpose::Shard => "text to train on",
             Purpose::Snapshot => "the model",
             Purpose::Step { .. } => "the round's result",
+            Purpose::Evidence => "another contributor's work",
         })
     }
 }

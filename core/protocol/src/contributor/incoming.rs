@@ -22,6 +22,7 @@ impl Contributor {
                     Output::Send(ToCoordinator::Disclosed { round, segment, dossier: None })
                 }
             }),
+            ToContributor::Witness(order) => self.order(&order),
             ToContributor::Folded(fold) => self.folded(&fold),
             ToContributor::Evaluated(evaluation) => self.history.evaluated(&evaluation),
             ToContributor::Receipt(receipt) => {

@@ -18,6 +18,7 @@ mod links;
 mod receipts;
 mod show;
 mod traffic;
+mod witness;
 mod work;
 
 use std::collections::VecDeque;
@@ -37,6 +38,7 @@ use links::Links;
 use receipts::{Receipts, Terms};
 use show::History;
 use traffic::Meter;
+use witness::Witness;
 
 /// Milliseconds that the coordinator has for its welcome. It answers at once, so after this the
 /// connection is dead, whatever the transport believes.
@@ -249,6 +251,7 @@ pub struct Contributor {
     base: Base,
     head: Option<Head>,
     fetches: Fetches,
+    witness: Witness,
     links: Links,
     meter: Meter,
     /// Oldest first, one a round: at most [`MAX_AGE`] + 1.
@@ -283,6 +286,7 @@ impl Contributor {
             base: Base::None,
             head: None,
             fetches: Fetches::default(),
+            witness: Witness::default(),
             promises: VecDeque::new(),
             status_at: 0,
             progress: None,
@@ -377,6 +381,7 @@ impl Contributor {
             open.stage = Stage::Announced;
         }
         self.progress = None;
+        self.witness.stop();
     }
 
     /// Stops for a reason that won't pass by itself.
@@ -390,7 +395,7 @@ impl Contributor {
             self.out.push_back(Output::Hangup);
         }
         self.link = Link::Off;
-        self.fetches.suspend();
+        self.suspend();
     }
 
     fn connected(&mut self, now: Millis) {
@@ -405,6 +410,7 @@ impl Contributor {
             kind: self.config.kind,
             agent: bounded_text(&self.config.agent),
             links: self.config.links,
+            witness: self.is_witness(),
             seen: self.receipts.seen(),
         };
         self.out.push_back(Output::Send(ToCoordinator::Hello(hello)));
@@ -416,9 +422,15 @@ impl Contributor {
         }
         // With a link up, what is under way goes on without the coordinator.
         if !self.links.any_up() {
-            self.fetches.suspend();
+            self.suspend();
         }
         self.link = Link::Away { retry_at: now + self.back_off.next(), why };
+    }
+
+    /// There is nobody to fetch from.
+    fn suspend(&mut self) {
+        self.fetches.suspend();
+        self.witness.fetches.suspend();
     }
 }
 

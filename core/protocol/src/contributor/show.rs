@@ -185,6 +185,7 @@ impl Contributor {
             loss: self.progress.map(|p| p.loss).filter(|loss| loss.is_finite()),
             credits: history.credits,
             earnings: self.receipts.view(),
+            witness: self.witness.view(),
             losses: history.losses.iter().copied().collect(),
             rounds: history.rounds.iter().cloned().collect(),
             peers: self.peer_rows(),

@@ -16,6 +16,11 @@ impl Contributor {
         if let Wish::Stop = self.wish {
             return;
         }
+        // Another's work and this contributor's own may need the same blob.
+        if let Ok(bytes) = &result {
+            self.out.extend(self.witness.fetched(hash, bytes).map(Output::Job));
+        }
+        self.witness.fetches.done(now, hash, result.clone());
         let Some((blob, purpose, result)) = self.fetches.done(now, hash, result) else { return };
         let bytes = match result {
             Ok(bytes) => bytes,
@@ -41,6 +46,8 @@ impl Contributor {
                 self.base = Base::Coming { round: round + 1, hash: next };
                 self.out.push_back(Output::Job(Job::Fold { round, step: bytes, next }));
             }
+            // Those have fetches of their own.
+            Purpose::Evidence => {}
         }
     }
 
@@ -73,6 +80,8 @@ impl Contributor {
                 self.updated(round, base, update, tokens, [loss_first, loss_last], trace);
             }
             Report::Dossier { round, segment, dossier } => self.disclose(round, segment, dossier),
+            Report::Lacks { dossier, blobs } => self.witness.lacks(&dossier, &blobs),
+            Report::Replayed { dossier, tokens, finding } => self.witness.replayed(&dossier, tokens, finding),
             Report::Withheld { round, why } => {
                 self.history.cut(round, 0, None, Verdict::Withheld { why });
                 if self.cut_is_in(round) && matches!(self.link, Link::Online) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::Finding;
+use tributary_ledger::Code;
 
 use super::plan::{self, FoldPlan};
 use super::referee::{Found, Standing};
@@ -63,6 +63,7 @@ impl Coordinator {
         standings: Vec<(Id, Standing)>,
     ) -> Vec<Name> {
         standings.into_iter().for_each(|(who, standing)| self.referee.set(who, standing));
+        self.referee.write_down();
         self.round += 1;
         self.base = manifest.next;
         self.momentum = Some(momentum);
@@ -72,8 +73,9 @@ impl Coordinator {
 
     /// The round's pool less the witnesses' part.
     fn pool_for_work(&self, findings: &[Found]) -> u64 {
-        let me = self.identity.id();
-        let witnessed = findings.iter().filter(|found| found.by != me).map(|found| found.tokens).sum();
+        let (me, wrong) = (self.identity.id(), Found::wrong(findings));
+        let paid = findings.iter().filter(|found| found.by != me && !wrong.contains_key(&found.by));
+        let witnessed = paid.map(|found| found.tokens).sum();
         rule(&self.spec).parts(witnessed).0
     }
 
@@ -103,6 +105,7 @@ impl Coordinator {
     fn fold(&mut self, now: Millis, open: Round) {
         let (round, me) = (self.round, self.identity.id());
         let check = self.spec.check;
+        self.hear_overdue(round);
         self.referee.expire(round, &check, me);
         let findings = self.referee.take();
         let (kept, refused) = self.judge(round, &findings);
@@ -124,10 +127,13 @@ impl Coordinator {
         for ((who, _), (_, standing)) in qualities {
             standings.insert(who, standing);
         }
-        for (who, (_, finding)) in Found::wrong(&findings) {
+        for (who, (_, code)) in Found::wrong(&findings) {
             let standing = standings.entry(who).or_insert(self.referee.standing(&who));
             standing.folded = 0;
-            standing.struck |= finding == Finding::Different;
+            standing.struck |= code != Code::Missing;
+        }
+        for who in &self.referee.doubted {
+            standings.entry(*who).or_insert(self.referee.standing(who)).doubted = true;
         }
         let rate = self.spec.outer.rate(contributors);
         let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());

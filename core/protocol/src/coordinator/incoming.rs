@@ -28,6 +28,9 @@ impl Coordinator {
                 }
             }
             ToCoordinator::Disclosed { round, segment, dossier } => self.disclosed(from, round, segment, dossier),
+            ToCoordinator::Witnessed { who, round, segment, finding } => {
+                self.witnessed(from, (who, round), segment, finding);
+            }
             ToCoordinator::Pass { round } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.passed = Some(round);
@@ -60,6 +63,7 @@ impl Coordinator {
             passed: None,
             refused: None,
             links: hello.links,
+            witness: hello.witness,
             told: None,
             seen: hello.seen,
         };

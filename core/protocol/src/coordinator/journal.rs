@@ -93,6 +93,7 @@ impl Coordinator {
         for (name, update) in machine.updates.fetching() {
             machine.fetch(name, update);
         }
+        machine.draw_again();
         if !machine.evaluations.iter().any(|evaluation| evaluation.round == machine.round) {
             machine.out.push_back(Output::Evaluate { round: machine.round, base: machine.base });
         }

@@ -22,18 +22,20 @@ mod roster;
 mod round;
 mod settle;
 mod updates;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tributary_ledger::{Book, Checkpoint, Entry, Finding};
+use tributary_ledger::{Book, Checkpoint, Entry};
 
 pub use journal::{Event, RestoreError};
 pub use plan::{FoldPlan, accept};
 pub use quality::{FULL, Gain, Record, Score};
-pub use referee::{PastRound, ReplayOrder, Standing, TRACE_ROUNDS};
+pub use referee::Standing;
 pub use settle::rule;
 pub use updates::{Examined, Received};
 
+use crate::check::{Finding, MOST_PAST, PastRound, ReplayOrder, TRACE_ROUNDS};
 use crate::limits::VIEW_HISTORY;
 use crate::message::{BadFrame, Evaluation, Open, PeerKind, Reason, Status, ToContributor, ToCoordinator, Verdict};
 use crate::spec::RunSpec;
@@ -74,6 +76,18 @@ pub enum Input {
         /// What is to be known of it, or why nothing is. [`Reason::Unavailable`] is tried again; any other reason is
         /// final.
         result: Result<Examined, Reason>,
+    },
+    /// An [`Output::Gather`] has ended.
+    Gathered {
+        /// Whose work it is about.
+        who: Id,
+        /// The commit's round.
+        round: u64,
+        /// The dossier.
+        dossier: Hash,
+        /// Tokens that its segment takes; or what is clear without running it, `None`: nothing that the contributor
+        /// is to blame for.
+        result: Result<u64, Option<Finding>>,
     },
     /// An [`Output::Replay`] has ended.
     Replayed {
@@ -142,8 +156,13 @@ pub enum Output {
         /// What to measure its effect on.
         probe: Probe,
     },
-    /// Get a dossier from the contributor and run its segment again. At most one an update of the last rounds.
+    /// Get a dossier from the contributor, keep it until [`Output::Discard`], and see whether it is what was asked for
+    /// and can be run. At most one an update of the last rounds.
+    Gather(Box<ReplayOrder>),
+    /// Run the segment of a dossier that is here.
     Replay(Box<ReplayOrder>),
+    /// A dossier is not needed any more.
+    Discard(Hash),
     /// Fold.
     Fold(FoldPlan),
     /// Measure the held-out loss of a new base.
@@ -180,9 +199,6 @@ pub struct Stats {
     pub dropped: u64,
 }
 
-/// Openings that are remembered: with a round that goes again and again, the newest of them.
-const MOST_PAST: usize = 64;
-
 #[derive(Debug)]
 struct Peer {
     kind: PeerKind,
@@ -193,6 +209,8 @@ struct Peer {
     refused: Option<u64>,
     /// Whether it can link with others.
     links: bool,
+    /// Whether it runs others' work again.
+    witness: bool,
     /// The links that it was told.
     told: Option<BTreeSet<Id>>,
     /// Entries of the log that it knows.
@@ -242,6 +260,7 @@ impl Coordinator {
                 self.refusals.remove(&peer);
             }
             Input::Fetched { from, update, result } => self.fetched(from, update, result),
+            Input::Gathered { who, round, dossier, result } => self.gathered((who, round), dossier, result),
             Input::Replayed { who, round, segment, tokens, finding } => {
                 self.replayed((who, round), segment, tokens, finding);
             }
@@ -250,6 +269,7 @@ impl Coordinator {
             Input::Evaluated(evaluation) => self.evaluated(evaluation),
         }
         self.advance(now);
+        self.release();
         self.send_links(now);
         self.send_roster(now);
     }

@@ -1,18 +1,19 @@
 //! Whose work is done again, and what follows from that.
 //!
-//! Enters: updates that have come, dossiers, and what running a segment again gave. Leaves: orders to show a
-//! dossier and to run it, and findings for the next settlement. A contributor that doesn't show what it is asked
-//! for in time has nothing to show. Who is asked, and for what, nobody can foresee: it is drawn from a signature.
+//! Enters: updates that have come, and dossiers. Leaves: orders to show a dossier and to get it, and findings for the
+//! next settlement. A contributor that doesn't show what it is asked for in time has nothing to show. Who is asked, and
+//! for what, nobody can foresee: it is drawn from a signature. Who runs it again is in [`super::witness`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tributary_ledger::Finding;
+use tributary_ledger::Code;
 
 use super::quality::Record;
 use super::updates::Name;
+use super::witness::Panel;
 use super::{Coordinator, Output};
-use crate::check::Check;
+use crate::check::{Check, Finding, ReplayOrder, TRACE_ROUNDS};
 use crate::message::{Commit, ToContributor};
 use crate::sign::Signable;
 use crate::{BlobRef, Hash, Id, Signed};
@@ -24,40 +25,11 @@ pub struct Standing {
     pub(super) record: Option<Record>,
     /// Its folded updates since it is here, or since it last showed nothing when it was asked.
     pub(super) folded: u32,
-    /// Whether its work was proved not to be what it said.
+    /// Whether its work, or what it vouched for, was proved not to be what it said.
     pub(super) struck: bool,
+    /// Whether the coordinator found something else than it did as a witness: it is not asked again.
+    pub(super) doubted: bool,
 }
-
-/// A segment to run again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReplayOrder {
-    /// Whose.
-    pub who: Id,
-    /// What it promised.
-    pub commit: Commit,
-    /// Which segment.
-    pub segment: u8,
-    /// The trace of its promise before, as far as that is known.
-    pub before: Option<Hash>,
-    /// What it shows.
-    pub dossier: BlobRef,
-    /// The commit's round and those before it, oldest first, as far as a trace can reach.
-    pub rounds: Vec<PastRound>,
-}
-
-/// A round as whoever trained in it saw it. One that was opened again is here more than once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PastRound {
-    /// Its number.
-    pub round: u64,
-    /// Names its data.
-    pub seed: Hash,
-    /// What it was trained from.
-    pub base: BlobRef,
-}
-
-/// Rounds that a trace can reach back, and that are kept beyond those whose replays may be under way.
-pub const TRACE_ROUNDS: u64 = 4;
 
 /// What running a segment again gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,18 +41,26 @@ pub(super) struct Found {
 }
 
 #[derive(Debug)]
-struct Replay {
-    commit: Commit,
-    segment: u8,
-    state: State,
+pub(super) struct Replay {
+    pub(super) commit: Commit,
+    pub(super) segment: u8,
+    pub(super) lot: Lot,
+    pub(super) state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The contributor was or is to be asked for the dossier.
+#[derive(Debug)]
+pub(super) enum State {
+    /// The contributor is to be asked for the dossier when it is here: the coordinator was restarted meanwhile, so
+    /// that its absence says nothing.
+    Due,
+    /// It was asked, or is asked again when it is here.
     Asked,
-    /// It is being fetched and run.
-    Running(BlobRef),
+    /// The dossier is being fetched and looked at.
+    Gathering(Box<ReplayOrder>),
+    /// Witnesses run it.
+    Witnessed(Panel),
+    /// The coordinator runs it itself, after these.
+    Running(Panel),
 }
 
 /// See the module.
@@ -88,20 +68,66 @@ enum State {
 pub(super) struct Referee {
     standings: BTreeMap<Id, Standing>,
     /// At most one an update whose replay may still be under way.
-    replays: BTreeMap<Name, Replay>,
-    findings: Vec<Found>,
+    pub(super) replays: BTreeMap<Name, Replay>,
+    pub(super) findings: Vec<Found>,
+    /// Witnesses found to be wrong that no settlement has written down yet.
+    pub(super) doubted: BTreeSet<Id>,
+    /// Dossiers that are or may be stored.
+    pub(super) held: BTreeSet<Hash>,
 }
 
-/// What decides whether a promise is checked, and where.
+/// What decides whether a promise is checked, where, and by whom: the hash of a signature, in words of 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lot(Hash);
+
+/// What is signed for it.
 #[derive(Serialize, Deserialize)]
-struct Lot {
+struct LotBasis {
     run: Hash,
     round: u64,
     who: Id,
 }
 
-impl Signable for Lot {
+impl Signable for LotBasis {
     const CONTEXT: &'static str = "tributary replay v1";
+}
+
+impl Lot {
+    /// A word of the eight.
+    pub(super) fn word(&self, at: usize) -> u32 {
+        u32::from_le_bytes([0, 1, 2, 3].map(|byte| self.0.0[4 * at + byte]))
+    }
+
+    /// Whether something is to happen that does so with this probability.
+    pub(super) fn happens(&self, at: usize, probability: f32) -> bool {
+        // Both sides are exact: 2^32 fits an f64.
+        f64::from(self.word(at)) < f64::from(probability) * 4_294_967_296.0
+    }
+}
+
+/// The words of a lot, and what each decides.
+pub(super) mod word {
+    /// Whether the promise is checked.
+    pub(in super::super) const CHECK: usize = 0;
+    /// In which segment.
+    pub(in super::super) const SEGMENT: usize = 1;
+    /// Whether by two witnesses.
+    pub(in super::super) const TWO: usize = 2;
+    /// Who is the first, and the second.
+    pub(in super::super) const WHO: [usize; 2] = [3, 4];
+    /// Whether the coordinator runs it after them in any case.
+    pub(in super::super) const AGAIN: usize = 5;
+}
+
+impl Replay {
+    /// The dossier that it needs.
+    fn dossier(&self) -> Option<Hash> {
+        match &self.state {
+            State::Due | State::Asked => None,
+            State::Gathering(order) => Some(order.dossier.hash),
+            State::Witnessed(panel) | State::Running(panel) => Some(panel.order.dossier.hash),
+        }
+    }
 }
 
 impl Referee {
@@ -111,6 +137,12 @@ impl Referee {
 
     pub(super) fn set(&mut self, who: Id, standing: Standing) {
         self.standings.insert(who, standing);
+    }
+
+    /// Standings have changed: who is doubted in them is.
+    pub(super) fn write_down(&mut self) {
+        let Self { doubted, standings, .. } = self;
+        doubted.retain(|who| !standings.get(who).is_some_and(|standing| standing.doubted));
     }
 
     /// What ended since the last settlement, for the next one.
@@ -128,7 +160,7 @@ impl Referee {
         let old = |origin: u64| origin + u64::from(check.settle) <= round;
         for (name, replay) in self.replays.extract_if(.., |(_, origin), _| old(*origin)) {
             // What is still running is late through no fault of the contributor.
-            if replay.state == State::Asked {
+            if let State::Asked = replay.state {
                 self.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
             }
         }
@@ -147,15 +179,22 @@ impl Referee {
 }
 
 impl Found {
-    /// Whose pay is forfeited because of these.
-    pub(super) fn wrong(findings: &[Self]) -> BTreeMap<Id, (u64, Finding)> {
-        let wrong = findings.iter().filter(|found| found.finding != Finding::Same);
-        let mut by: BTreeMap<Id, (u64, Finding)> = BTreeMap::new();
-        for &Found { name: (who, origin), finding, .. } in wrong {
+    /// Whose pay is forfeited because of these, for which round's work and why.
+    pub(super) fn wrong(findings: &[Self]) -> BTreeMap<Id, (u64, Code)> {
+        let different = findings.iter().filter(|found| found.finding == Finding::Different);
+        let different: BTreeSet<Name> = different.map(|found| found.name).collect();
+        let code = |found: &Self| match found.finding {
+            Finding::Different => Some((found.name.0, Code::Different)),
+            Finding::Missing => Some((found.name.0, Code::Missing)),
+            Finding::Same => different.contains(&found.name).then_some((found.by, Code::Vouched)),
+        };
+        let mut by: BTreeMap<Id, (u64, Code)> = BTreeMap::new();
+        for found in findings {
+            let Some((who, code)) = code(found) else { continue };
             // Proof weighs more than silence.
-            let known = by.entry(who).or_insert((origin, finding));
-            if finding == Finding::Different {
-                *known = (origin, finding);
+            let known = by.entry(who).or_insert((found.name.1, code));
+            if known.1 == Code::Missing {
+                *known = (found.name.1, code);
             }
         }
         by
@@ -165,65 +204,85 @@ impl Found {
 impl Coordinator {
     /// An update is here: perhaps its maker is asked how it got there.
     pub(super) fn draw(&mut self, name: Name) {
-        let (Some(commit), check) = (self.updates.commit(&name).cloned(), self.spec.check) else { return };
-        let lot = Lot { run: self.run, round: name.1, who: name.0 };
-        let lot = Hash::of(&postcard::to_stdvec(&Signed::new(&self.identity, &lot)).expect("a signature has a form"));
-        let number = |at: usize| u64::from(u32::from_le_bytes([0, 1, 2, 3].map(|byte| lot.0[at + byte])));
-        let always = self.referee.standing(&name.0).folded < check.first;
-        // Both sides are exact: 2^32 fits an f64.
-        if always || (number(0) as f64) < f64::from(check.rate) * 4_294_967_296.0 {
-            let segment = (number(4) % u64::from(commit.trace.segments.max(1))) as u8;
-            self.referee.replays.insert(name, Replay { commit, segment, state: State::Asked });
+        if self.referee.replays.contains_key(&name) {
+            return;
+        }
+        if let Some(segment) = self.drawn(name, State::Asked) {
             self.send(name.0, ToContributor::Disclose { round: name.1, segment });
         }
     }
 
+    /// After a restart: work that counts already and was to be run again still is, as long as its maker keeps what it
+    /// has to show, which is two rounds.
+    pub(super) fn draw_again(&mut self) {
+        for name in self.updates.folded_since(self.round.saturating_sub(1)) {
+            if !self.book.ledger().is_replayed(name.1, &name.0.0) {
+                self.drawn(name, State::Due);
+            }
+        }
+    }
+
+    /// Draws whether an update is checked, and in which segment.
+    fn drawn(&mut self, name: Name, state: State) -> Option<u8> {
+        let (commit, check) = (self.updates.commit(&name).cloned()?, self.spec.check);
+        let basis = LotBasis { run: self.run, round: name.1, who: name.0 };
+        let signed = Signed::new(&self.identity, &basis);
+        let lot = Lot(Hash::of(&postcard::to_stdvec(&signed).expect("a signature has a form")));
+        // One that counts already is itself among those that were folded.
+        let itself = u32::from(matches!(state, State::Due));
+        let always = self.referee.standing(&name.0).folded.saturating_sub(itself) < check.first;
+        if !always && !lot.happens(word::CHECK, check.rate) {
+            return None;
+        }
+        let segment = (lot.word(word::SEGMENT) % u32::from(commit.trace.segments.max(1))) as u8;
+        self.referee.replays.insert(name, Replay { commit, segment, lot, state });
+        Some(segment)
+    }
+
     /// A contributor is here again, and may not have heard what it was asked.
     pub(super) fn ask_again(&mut self, who: Id) {
-        let asked = self.referee.replays.range((who, 0)..=(who, u64::MAX));
-        let asked = asked.filter(|(_, replay)| replay.state == State::Asked);
-        let asked: Vec<_> = asked.map(|((_, round), replay)| (*round, replay.segment)).collect();
+        let mut asked = Vec::new();
+        for ((_, round), replay) in self.referee.replays.range_mut((who, 0)..=(who, u64::MAX)) {
+            if let State::Due | State::Asked = replay.state {
+                replay.state = State::Asked;
+                asked.push((*round, replay.segment));
+            }
+        }
         for (round, segment) in asked {
             self.send(who, ToContributor::Disclose { round, segment });
         }
     }
 
     pub(super) fn disclosed(&mut self, who: Id, round: u64, segment: u8, dossier: Option<BlobRef>) {
-        let me = self.identity.id();
-        let name = (who, round);
+        let (me, name) = (self.identity.id(), (who, round));
         let Some(replay) = self.referee.replays.get_mut(&name) else { return };
-        if replay.segment != segment || replay.state != State::Asked {
+        if replay.segment != segment || !matches!(replay.state, State::Asked) {
             return;
         }
-        match dossier.filter(BlobRef::is_bounded) {
-            Some(dossier) => {
-                replay.state = State::Running(dossier);
-                let commit = replay.commit.clone();
-                let oldest = round.saturating_sub(TRACE_ROUNDS - 1);
-                let rounds = self.past.iter().filter(|past| (oldest..=round).contains(&past.round)).copied().collect();
-                let before = self.updates.trace_before(&name);
-                let order = ReplayOrder { who, commit, segment, before, dossier, rounds };
-                self.out.push_back(Output::Replay(Box::new(order)));
-            }
-            None => {
-                self.referee.replays.remove(&name);
-                self.referee.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
-            }
-        }
+        let Some(dossier) = dossier.filter(BlobRef::is_bounded) else {
+            self.referee.replays.remove(&name);
+            self.referee.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
+            return;
+        };
+        let commit = replay.commit.clone();
+        let oldest = round.saturating_sub(TRACE_ROUNDS - 1);
+        let rounds = self.past.iter().filter(|past| (oldest..=round).contains(&past.round)).copied().collect();
+        let before = self.updates.trace_before(&name);
+        let order = Box::new(ReplayOrder { who, commit, segment, before, dossier, rounds });
+        replay.state = State::Gathering(order.clone());
+        self.referee.held.insert(dossier.hash);
+        self.out.push_back(Output::Gather(order));
     }
 
-    /// A segment was run again, or its dossier never came.
-    pub(super) fn replayed(&mut self, name: Name, segment: u8, tokens: u64, finding: Option<Finding>) {
-        let by = self.identity.id();
-        let Some(replay) = self.referee.replays.get(&name) else { return };
-        if replay.segment != segment || replay.state == State::Asked {
+    /// Lets go of dossiers that nobody needs any more.
+    pub(super) fn release(&mut self) {
+        let Referee { held, replays, .. } = &mut self.referee;
+        if held.is_empty() {
             return;
         }
-        let tokens = tokens.min(replay.commit.tokens);
-        self.referee.replays.remove(&name);
-        if let Some(finding) = finding {
-            self.referee.findings.push(Found { name, by, tokens, finding });
-        }
+        let needed: BTreeSet<Hash> = replays.values().filter_map(Replay::dossier).collect();
+        let gone = held.extract_if(.., |dossier| !needed.contains(dossier));
+        self.out.extend(gone.map(Output::Discard));
     }
 
     /// Contributors whose work is not to be folded: of this settlement's findings, and of earlier ones.

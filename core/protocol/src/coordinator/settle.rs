@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::{Book, BookError, Checkpoint, Code, Entry, Finding, Key, Rule, Verdict as Judgement};
+use tributary_ledger::{Book, BookError, Checkpoint, Code, Entry, Key, Rule, Verdict as Judgement};
 
 use super::referee::Found;
 use super::updates::Name;
@@ -82,7 +82,7 @@ impl Reason {
             Code::Norm => Reason::Norm,
             Code::Copied => Reason::Copied,
             Code::Useless => Reason::Useless,
-            Code::Trace | Code::Different | Code::Missing | Code::Forfeited => Reason::Struck,
+            Code::Trace | Code::Different | Code::Missing | Code::Forfeited | Code::Vouched => Reason::Struck,
         }
     }
 }
@@ -121,8 +121,7 @@ impl Coordinator {
             let Found { name: (who, origin), by, tokens, finding } = *found;
             entries.push(Entry::Replayed { origin, who: who.0, by: by.0, tokens, finding });
         }
-        for (who, (origin, finding)) in Found::wrong(findings) {
-            let code = if finding == Finding::Missing { Code::Missing } else { Code::Different };
+        for (who, (origin, code)) in Found::wrong(findings) {
             entries.push(Entry::Forfeited { who: who.0, origin, code });
         }
         self.indices.clear();

@@ -203,6 +203,14 @@ impl Updates {
         self.entries.get(name).map(|entry| &entry.commit)
     }
 
+    /// Updates of these rounds that count.
+    pub(super) fn folded_since(&self, round: u64) -> Vec<Name> {
+        let folded = |(name, entry): (&Name, &Entry)| {
+            (name.1 >= round && matches!(entry.state, State::Folded { .. })).then_some(*name)
+        };
+        self.entries.iter().filter_map(folded).collect()
+    }
+
     fn of(&self, peer: Id) -> impl Iterator<Item = (u64, &Entry)> {
         self.entries.range((peer, 0)..=(peer, u64::MAX)).map(|((_, origin), entry)| (*origin, entry))
     }
