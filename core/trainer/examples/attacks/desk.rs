@@ -1,0 +1,171 @@
+//! What the coordinator's host does: blobs, scores, replays and folds, and how long the checking took.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use tributary_ledger::Finding;
+use tributary_protocol::coordinator::{Examined, FoldPlan, Input, Probe, ReplayOrder};
+use tributary_protocol::fold::{self, OuterState, Term};
+use tributary_protocol::job::DeviceChoice;
+use tributary_protocol::message::Reason;
+use tributary_protocol::sketch::Sketch;
+use tributary_protocol::spec::RunSpec;
+use tributary_protocol::{BlobRef, Hash, Id, update};
+use tributary_trainer::{Case, Evaluator, Fault, Prober, Replayer, Scorer, Sources, open_device};
+
+use crate::order::Text;
+
+/// Held-out windows of an evaluation.
+const WINDOWS: usize = 1024;
+
+/// See the module.
+pub(crate) struct Desk {
+    spec: RunSpec,
+    text: Text,
+    blobs: BTreeMap<Hash, Bytes>,
+    prober: Prober,
+    replayer: Replayer,
+    evaluator: Evaluator,
+    pub(crate) scoring: Duration,
+    pub(crate) replaying: Duration,
+    pub(crate) replayed: u64,
+}
+
+impl Desk {
+    pub(crate) fn new(spec: &RunSpec, text: &Text) -> Result<Self, String> {
+        let (device, _) = block_on(open_device(DeviceChoice::Cpu))?;
+        let evaluator = Evaluator::new(spec, DeviceChoice::Cpu).map_err(|error| error.to_string())?;
+        let prober = Prober::new(spec, text.manifest.train.clone(), Scorer::new(spec, device.clone()));
+        Ok(Self {
+            prober,
+            replayer: Replayer::new(spec, text.bytes.clone(), device),
+            evaluator,
+            spec: spec.clone(),
+            text: text.clone(),
+            blobs: BTreeMap::new(),
+            scoring: Duration::ZERO,
+            replaying: Duration::ZERO,
+            replayed: 0,
+        })
+    }
+
+    /// Tokens that went forward through the model for scores.
+    pub(crate) fn scored(&self) -> u64 {
+        self.prober.tokens()
+    }
+
+    pub(crate) fn put(&mut self, bytes: Bytes) -> BlobRef {
+        let blob = BlobRef::of(&bytes);
+        self.blobs.insert(blob.hash, bytes);
+        blob
+    }
+
+    pub(crate) fn get(&self, hash: &Hash) -> Option<&Bytes> {
+        self.blobs.get(hash)
+    }
+
+    /// Decodes and measures an update.
+    pub(crate) fn examine(&mut self, from: Id, update: BlobRef, probe: &Probe) -> Result<Examined, Reason> {
+        let bytes = self.blobs.get(&update.hash).ok_or(Reason::Unavailable)?;
+        let decoded = update::decode(&self.spec.sent_formats(), bytes, self.spec.model.params());
+        let decoded = decoded.map_err(|_| Reason::Malformed)?;
+        let began = Instant::now();
+        let base = |hash: &Hash| self.blobs.get(hash).map(|bytes| fold::f32_from_le(bytes));
+        let shard = |blob: &BlobRef| self.text.shards.get(&blob.hash).cloned();
+        let score = block_on(self.prober.score(from, &decoded, probe, base, shard));
+        self.scoring += began.elapsed();
+        let norms = decoded.norms(&self.spec.model.ranges());
+        Ok(Examined { norms, sketch: Sketch::of(&decoded, &self.spec.id()), score: score.ok().flatten() })
+    }
+
+    /// Runs a segment again.
+    pub(crate) fn replay(&mut self, order: &ReplayOrder) -> Input {
+        let began = Instant::now();
+        let (who, round, segment) = (order.who, order.commit.round, order.segment);
+        let (tokens, finding) = match self.judge(order) {
+            Ok(Some((tokens, true))) => (tokens, Some(Finding::Same)),
+            Ok(Some((tokens, false))) => (tokens, Some(Finding::Different)),
+            Ok(None) => (0, None),
+            Err(fault) if fault.is_ours() => (0, None),
+            Err(_) => (0, Some(Finding::Different)),
+        };
+        self.replaying += began.elapsed();
+        self.replayed += tokens;
+        Input::Replayed { who, round, segment, tokens, finding }
+    }
+
+    fn judge(&self, order: &ReplayOrder) -> Result<Option<(u64, bool)>, Fault> {
+        let commit = &order.commit;
+        let formats = self.spec.sent_formats();
+        let decode = |bytes: &Bytes| update::decode(&formats, bytes, self.spec.model.params()).ok();
+        let Some(update) = self.blobs.get(&commit.update.hash).and_then(decode) else { return Ok(None) };
+        let Some(dossier) = self.blobs.get(&order.dossier.hash) else { return Ok(None) };
+        let case = Case {
+            peer: order.who,
+            round: commit.round,
+            tokens: commit.tokens,
+            update: &update,
+            trace: commit.trace,
+            known: order.before,
+            segment: order.segment,
+        };
+        let past = Past { desk: self, order };
+        let likeness = block_on(self.replayer.judge(&case, dossier, &past))?;
+        Ok(likeness.map(|likeness| (likeness.tokens, likeness.is_same())))
+    }
+
+    /// Folds, and stores what came out.
+    pub(crate) fn fold(&mut self, plan: &FoldPlan) -> Result<Input, String> {
+        let need = |hash: &Hash| self.blobs.get(hash).ok_or("a blob of the fold is gone");
+        let mut base = fold::f32_from_le(need(&plan.base.hash)?);
+        let mut state = match plan.momentum {
+            Some(blob) => {
+                OuterState::from_bytes(need(&blob.hash)?, base.len(), &plan.outer, self.spec.step).ok_or("no state")?
+            }
+            None => OuterState::default(),
+        };
+        let layout = self.spec.model.ranges();
+        let mut terms = Vec::new();
+        for accepted in &plan.accepted {
+            let bytes = need(&accepted.update.hash)?;
+            terms.push((accepted, accepted.factors(layout.len()), crate::cheat::decode(&self.spec, bytes)?));
+        }
+        let terms: Vec<_> =
+            terms.iter().map(|(of, clips, update)| Term { weight: of.weight, clips, update }).collect();
+        let step = fold::fold(&terms, &layout, &mut state, &plan.outer, plan.rate, self.spec.step);
+        fold::apply(&mut base, &step);
+        let blobs = [update::encode(&step), fold::f32_to_le(&base).into(), state.to_bytes().into()];
+        let [step, next, momentum] = blobs.map(|bytes| self.put(bytes));
+        Ok(Input::Folded { round: plan.round, step, next, momentum })
+    }
+
+    /// The held-out loss of weights, in nats a token.
+    pub(crate) fn loss(&self, base: &Hash) -> Result<f64, String> {
+        let weights = fold::f32_from_le(self.blobs.get(base).ok_or("the base is gone")?);
+        let bits = self.evaluator.bits_per_byte(&weights, &self.text.heldout, WINDOWS);
+        Ok(f64::from(bits.map_err(|error| error.to_string())?) * std::f64::consts::LN_2)
+    }
+}
+
+/// What a replay asks for.
+struct Past<'a> {
+    desk: &'a Desk,
+    order: &'a ReplayOrder,
+}
+
+impl Sources for Past<'_> {
+    fn base(&self, round: u64) -> Option<Vec<f32>> {
+        let past = self.order.rounds.iter().find(|past| past.round == round)?;
+        self.desk.blobs.get(&past.base.hash).map(|bytes| fold::f32_from_le(bytes))
+    }
+
+    fn is_seed(&self, seed: &Hash) -> bool {
+        self.order.rounds.iter().any(|past| past.seed == *seed)
+    }
+
+    fn shard(&self, hash: &Hash) -> Option<Bytes> {
+        self.desk.text.shards.get(hash).cloned()
+    }
+}
