@@ -33,8 +33,8 @@ cargo xtask COMMAND
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
   test [--only SUITE]   every test, or one suite: unit, reference, postgres, wasm, sizes, page,
                         interop, demo (--built after either: with what was built before)
-  bench NAME            calibrate, codec, learn, ledger, round, step, swarm, transport: a table, then one
-                        line of JSON
+  bench NAME            attacks, calibrate, codec, learn, ledger, round, step, swarm, transport: a table,
+                        then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:

@@ -45,6 +45,10 @@ const ENOUGH: f64 = 0.25;
 /// Standard errors that a gain may be below what it should be.
 const DOUBT: f64 = 2.0;
 
+/// Standard errors that a gain must be below zero to be harm. Updates that are lost in the noise are many, and of so
+/// many measurements one in forty is two errors below: that much honest work would be refused.
+const HARM: f64 = 4.0;
+
 /// How much of the mean over a contributor's rounds is the newest.
 const NEWEST: f64 = 0.25;
 
@@ -90,10 +94,10 @@ pub(super) fn qualities(updates: &[Scored]) -> Vec<(u32, Option<Record>)> {
         let expected = usual_gain * (tokens as f64 / usual_tokens).min(1.0);
         if expected <= DOUBT * error {
             // The round's work is lost in the noise; but what does clear harm does not count.
-            let harms = mean + DOUBT * error < expected.min(0.0);
+            let harms = mean + HARM * error < expected.min(0.0);
             return (if harms { 0 } else { record.map_or(FULL, |record| record.quality()) }, record);
         }
-        if mean + DOUBT * error < 0.0 {
+        if mean + HARM * error < 0.0 {
             return (0, Some(Record::with(record, mean / expected, error / expected)));
         }
         let record = Record::with(record, (mean / expected).min(1.0), error / expected);
@@ -135,6 +139,7 @@ mod tests {
     #[test]
     fn what_is_lost_in_the_noise_counts_in_full() {
         assert_eq!(round(&[(1000, 0.01, 0.01), (1000, -0.005, 0.01), (10, 0.0, 0.01)]), [FULL; 3]);
+        assert_eq!(round(&[(1000, 0.01, 0.01), (1000, -0.03, 0.01), (1000, -0.05, 0.01)]), [FULL, FULL, 0]);
         // Two are no round to compare with, and a score may be missing.
         assert_eq!(round(&[(1000, 0.1, 0.001), (1000, 0.0, 0.001)]), [FULL; 2]);
         assert_eq!(round(&[(1000, f32::NAN, 0.1), (1000, 0.1, 0.001), (1000, 0.1, 0.001)]), [FULL; 3]);

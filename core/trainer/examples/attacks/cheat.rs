@@ -187,9 +187,7 @@ impl Cheat {
                 invented(decode(seen.spec, &old.update)?.values(), sparse)
             }
             Cheat::Foreign => own,
-            Cheat::NotANumber => {
-                Work { update: encode(&Update::dense(vec![f32::NAN; values.len()])), ..own }
-            }
+            Cheat::NotANumber => Work { update: encode(&Update::dense(vec![f32::NAN; values.len()])), ..own },
             Cheat::TwiceTheTokens => claimed(own, 2),
             Cheat::TenfoldTokens => claimed(own, 10),
             Cheat::Quarter => claimed(invented(values.iter().map(|value| 4.0 * value).collect(), format), 4),
@@ -200,10 +198,9 @@ impl Cheat {
                 changed(sum(&values, &longer(direction, 0.3 * length)))
             }
             Cheat::Colluding if seen.nth == 0 => own,
-            Cheat::Colluding => Work {
-                update: encode(&compress(&sum(&values, &noise(UNLIKE * length)), dense)),
-                ..own
-            },
+            Cheat::Colluding => {
+                Work { update: encode(&compress(&sum(&values, &noise(UNLIKE * length)), dense)), ..own }
+            }
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What the coordinator's host does: blobs, scores, replays and folds, and how long the checking took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,13 +12,17 @@ use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::Reason;
 use tributary_protocol::sketch::Sketch;
 use tributary_protocol::spec::RunSpec;
+use tributary_protocol::update::Update;
 use tributary_protocol::{BlobRef, Hash, Id, update};
 use tributary_trainer::{Case, Evaluator, Fault, Prober, Replayer, Scorer, Sources, open_device};
 
 use crate::order::Text;
 
 /// Held-out windows of an evaluation.
-const WINDOWS: usize = 1024;
+const WINDOWS: usize = 512;
+
+/// The same where two states are compared on them.
+const FEW: usize = 256;
 
 /// See the module.
 pub(crate) struct Desk {
@@ -116,8 +120,25 @@ impl Desk {
         Ok(likeness.map(|likeness| (likeness.tokens, likeness.is_same())))
     }
 
-    /// Folds, and stores what came out.
-    pub(crate) fn fold(&mut self, plan: &FoldPlan) -> Result<Input, String> {
+    /// Folds, and stores what came out. With it what the crew's updates add to the held-out loss of the new base: that
+    /// of the same fold without them, which is exact where two whole runs go apart by themselves.
+    pub(crate) fn fold(&mut self, plan: &FoldPlan, crew: &BTreeSet<Id>) -> Result<(Input, f64), String> {
+        let (base, step, state) = self.folded(plan)?;
+        let mut harm = 0.0;
+        if plan.accepted.iter().any(|accepted| crew.contains(&accepted.peer)) {
+            let mut others = plan.clone();
+            others.accepted.retain(|accepted| !crew.contains(&accepted.peer));
+            let whole: f32 = others.accepted.iter().map(|accepted| accepted.weight).sum();
+            others.accepted.iter_mut().for_each(|accepted| accepted.weight /= whole);
+            let (without, ..) = self.folded(&others)?;
+            harm = self.loss_of(&base, FEW)? - self.loss_of(&without, FEW)?;
+        }
+        let blobs = [update::encode(&step), fold::f32_to_le(&base).into(), state.to_bytes().into()];
+        let [step, next, momentum] = blobs.map(|bytes| self.put(bytes));
+        Ok((Input::Folded { round: plan.round, step, next, momentum }, harm))
+    }
+
+    fn folded(&self, plan: &FoldPlan) -> Result<(Vec<f32>, Update, OuterState), String> {
         let need = |hash: &Hash| self.blobs.get(hash).ok_or("a blob of the fold is gone");
         let mut base = fold::f32_from_le(need(&plan.base.hash)?);
         let mut state = match plan.momentum {
@@ -127,24 +148,25 @@ impl Desk {
             None => OuterState::default(),
         };
         let layout = self.spec.model.ranges();
-        let mut terms = Vec::new();
+        let mut updates = Vec::new();
         for accepted in &plan.accepted {
             let bytes = need(&accepted.update.hash)?;
-            terms.push((accepted, accepted.factors(layout.len()), crate::cheat::decode(&self.spec, bytes)?));
+            updates.push((accepted, accepted.factors(layout.len()), crate::cheat::decode(&self.spec, bytes)?));
         }
-        let terms: Vec<_> =
-            terms.iter().map(|(of, clips, update)| Term { weight: of.weight, clips, update }).collect();
+        let terms = updates.iter().map(|(of, clips, update)| Term { weight: of.weight, clips, update });
+        let terms: Vec<_> = terms.collect();
         let step = fold::fold(&terms, &layout, &mut state, &plan.outer, plan.rate, self.spec.step);
         fold::apply(&mut base, &step);
-        let blobs = [update::encode(&step), fold::f32_to_le(&base).into(), state.to_bytes().into()];
-        let [step, next, momentum] = blobs.map(|bytes| self.put(bytes));
-        Ok(Input::Folded { round: plan.round, step, next, momentum })
+        Ok((base, step, state))
     }
 
     /// The held-out loss of weights, in nats a token.
     pub(crate) fn loss(&self, base: &Hash) -> Result<f64, String> {
-        let weights = fold::f32_from_le(self.blobs.get(base).ok_or("the base is gone")?);
-        let bits = self.evaluator.bits_per_byte(&weights, &self.text.heldout, WINDOWS);
+        self.loss_of(&fold::f32_from_le(self.blobs.get(base).ok_or("the base is gone")?), WINDOWS)
+    }
+
+    fn loss_of(&self, weights: &[f32], windows: usize) -> Result<f64, String> {
+        let bits = self.evaluator.bits_per_byte(weights, &self.text.heldout, windows);
         Ok(f64::from(bits.map_err(|error| error.to_string())?) * std::f64::consts::LN_2)
     }
 }

@@ -42,7 +42,7 @@ impl Order {
             model: ModelSpec {
                 vocab: 256,
                 width: 32,
-                layers: 2,
+                layers: 1,
                 heads: 2,
                 kv_heads: 1,
                 hidden: 64,
@@ -60,7 +60,7 @@ impl Order {
                 beta2: 0.95,
                 weight_decay: 0.1,
                 clip: 1.0,
-                batch: 8,
+                batch: 4,
                 seq: 32,
             },
             outer: Outer::default(),

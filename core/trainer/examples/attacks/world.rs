@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use tributary_ledger::{Code, Entry, Finding, Verdict};
 use tributary_protocol::coordinator::{Coordinator, Event, Input, Output};
 use tributary_protocol::fold::f32_to_le;
-use tributary_protocol::message::{
-    Commit, FoldManifest, Hello, PeerKind, RoundManifest, ToContributor, ToCoordinator,
-};
+use tributary_protocol::message::{Commit, FoldManifest, Hello, PeerKind, RoundManifest, ToContributor, ToCoordinator};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::Update;
 use tributary_protocol::{Hash, Id, Identity, Millis, PROTOCOL_VERSION, Signed};
@@ -24,6 +22,9 @@ use crate::worker::{Work, Worker};
 
 /// Accounts that are kept: a segment is asked for while its round is judged.
 const KEPT: u64 = 3;
+
+/// Rounds over which the loss in the end is taken: that of one goes up and down by more than most cheats matter.
+const LAST: u64 = 10;
 
 /// Any time since 1970; not 0, so that differences and times can't be mixed up.
 const BEGIN: Millis = 1_700_000_000_000;
@@ -61,13 +62,15 @@ struct World {
 /// What the log says.
 #[derive(Default)]
 struct Tally {
-    /// Of honest contributors: promises, and those that were refused or forfeited.
+    /// Of honest contributors: promises, and what was refused or found wrong, by reason.
     promised: u64,
-    wronged: u64,
+    wronged: BTreeMap<String, u64>,
     /// Of the crew: rounds that counted, what was refused by reason, findings.
     counted: u64,
     refused: BTreeMap<String, u64>,
     findings: BTreeMap<String, u64>,
+    /// By how much the folds that had the crew in them left the loss higher than they would have without.
+    harm: f64,
     /// Tokens that were trained.
     trained: u64,
 }
@@ -140,11 +143,14 @@ impl World {
 
     fn play(mut self) -> Result<Value, String> {
         let (rounds, steps) = (self.order.rounds, self.order.steps);
+        let mut losses = Vec::new();
         for round in 0..rounds {
             self.round(round, steps)?;
+            if round + LAST >= rounds {
+                losses.push(self.desk.loss(&self.machine.head().1.hash)?);
+            }
         }
-        let (_, base) = self.machine.head();
-        let loss = self.desk.loss(&base.hash)?;
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let rate = self.mean(|member| member.crew.is_none());
         let trained = self.tally.trained;
         let train: Duration = self.members.iter().filter_map(|member| Some(member.worker.as_ref()?.spent)).sum();
@@ -159,12 +165,11 @@ impl World {
         for round in rounds..=rounds + u64::from(self.spec.check.settle) {
             self.round(round, 1)?;
         }
-        let crew = self.members.iter().filter(|member| member.crew.is_some()).map(|member| member.identity.id());
-        let balances: Vec<_> = crew.map(|id| self.machine.book().ledger().balance(&id.0)).collect();
+        let balances: Vec<_> = self.crew().iter().map(|id| self.machine.book().ledger().balance(&id.0)).collect();
         let sum = |part: fn(&tributary_ledger::Balance) -> u64| balances.iter().map(part).sum::<u64>() as f64 / rate;
         Ok(json!({
             "cheat": self.order.cheat, "seed": self.order.seed, "rounds": rounds, "honest": self.order.honest,
-            "steps": steps, "loss": loss,
+            "steps": steps, "loss": loss, "harm": self.tally.harm / loss,
             "kept": sum(|balance| balance.held()), "paid": sum(|balance| balance.paid()),
             "final": sum(|balance| balance.r#final), "deserved": self.order.cheat.deserved(rounds),
             "promised": self.tally.promised, "wronged": self.tally.wronged,
@@ -295,7 +300,8 @@ impl World {
                     self.inputs.push_back(replayed);
                 }
                 Output::Fold(plan) => {
-                    let folded = self.desk.fold(&plan)?;
+                    let (folded, harm) = self.desk.fold(&plan, &self.crew())?;
+                    self.tally.harm += harm;
                     self.inputs.push_back(folded);
                 }
                 Output::Evaluate { .. } => {}
@@ -315,11 +321,8 @@ impl World {
             ToContributor::Disclose { round, segment } => {
                 let found = self.members.iter().find(|member| to.contains(&member.identity.id()) && !member.gone);
                 let Some(member) = found else { return Ok(()) };
-                let answers = if member.crew.is_some() {
-                    self.order.cheat.answers(round, self.order.rounds)
-                } else {
-                    Some(true)
-                };
+                let answers =
+                    if member.crew.is_some() { self.order.cheat.answers(round, self.order.rounds) } else { Some(true) };
                 let Some(shows) = answers else { return Ok(()) };
                 let dossier = member.accounts.get(&round).filter(|_| shows).and_then(|of| of.dossier(segment));
                 let from = member.identity.id();
@@ -332,10 +335,14 @@ impl World {
         Ok(())
     }
 
+    /// The cheat's identities.
+    fn crew(&self) -> BTreeSet<Id> {
+        self.members.iter().filter(|member| member.crew.is_some()).map(|member| member.identity.id()).collect()
+    }
+
     /// Counts what the log says.
     fn read(&mut self, entries: &[Entry]) {
-        let crew: BTreeSet<_> =
-            self.members.iter().filter(|member| member.crew.is_some()).map(|member| member.identity.id().0).collect();
+        let crew: BTreeSet<_> = self.crew().into_iter().map(|id| id.0).collect();
         let tally = &mut self.tally;
         for entry in entries {
             match entry {
@@ -343,12 +350,16 @@ impl World {
                 Entry::Judged { who, verdict: Verdict::Refused(code), .. } if crew.contains(who) => {
                     *tally.refused.entry(format!("{code:?}").to_lowercase()).or_default() += 1;
                 }
-                Entry::Judged { verdict: Verdict::Refused(_), .. } => tally.wronged += 1,
+                Entry::Judged { verdict: Verdict::Refused(code), .. } => {
+                    *tally.wronged.entry(format!("{code:?}").to_lowercase()).or_default() += 1;
+                }
                 Entry::Judged { who, .. } if crew.contains(who) => tally.counted += 1,
                 Entry::Replayed { who, finding, .. } if crew.contains(who) => {
                     *tally.findings.entry(format!("{finding:?}").to_lowercase()).or_default() += 1;
                 }
-                Entry::Replayed { finding, .. } if *finding != Finding::Same => tally.wronged += 1,
+                Entry::Replayed { finding, .. } if *finding != Finding::Same => {
+                    *tally.wronged.entry(format!("{finding:?}").to_lowercase()).or_default() += 1;
+                }
                 // Whoever was found out has nothing more to gain.
                 Entry::Forfeited { who, code: Code::Different, .. } => {
                     let found = self.members.iter_mut().find(|member| member.identity.id().0 == *who);
