@@ -4,7 +4,7 @@
 use tributary_ledger::{Book, Checkpoint, Code, Entry, Finding, Verdict as Judgement};
 use tributary_protocol::check::Check;
 use tributary_protocol::contributor::{self, Contributor};
-use tributary_protocol::coordinator::{Coordinator, Gain, Input, Score};
+use tributary_protocol::coordinator::{Coordinator, FoldPlan, Gain, Input, Score};
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::{PeerKind, Reason, Receipt, ToContributor, ToCoordinator, Verdict, Welcome};
 use tributary_protocol::spec::RoundRule;
@@ -28,11 +28,16 @@ fn is_asked(desk: &Desk, who: &Identity) -> bool {
     desk.sent.iter().any(|(to, message)| *to == who.id() && asks(message))
 }
 
-/// Closes the round and folds; the credits of each.
-fn settle(desk: &mut Desk, people: &[Identity]) -> Vec<u64> {
+/// Closes the round and folds.
+fn fold(desk: &mut Desk) -> FoldPlan {
     desk.now += 15_000;
     desk.input(Input::Tick);
-    desk.folded();
+    desk.folded()
+}
+
+/// The same; the credits of each.
+fn settle(desk: &mut Desk, people: &[Identity]) -> Vec<u64> {
+    fold(desk);
     people.iter().map(|who| paid(desk, who)).collect()
 }
 
@@ -103,6 +108,25 @@ fn work_that_does_harm_is_not_folded_and_work_that_does_little_is_paid_little() 
     assert_eq!(verdict(&desk, &people[3]), Verdict::Refused(Reason::Useless));
     assert_eq!(credits[3], 0);
     assert!(credits[4] < credits[0] / 50 && credits[..3].iter().all(|paid| *paid >= credits[0] - 1), "{credits:?}");
+}
+
+#[test]
+fn what_a_newcomer_claims_is_worth_little_until_it_was_run_again() {
+    let people = people(5);
+    let mut desk = desk(&people);
+    for round in 0..5 {
+        for (at, who) in people.iter().enumerate() {
+            // The last is new in the fourth round.
+            if at < 4 || round > 2 {
+                drop(desk.update(who, if at == 4 { 64_000 } else { 64 }));
+            }
+        }
+        let plan = fold(&mut desk);
+        if round > 2 {
+            let tokens: Vec<_> = plan.accepted.iter().map(|accepted| accepted.tokens).collect();
+            assert_eq!((tokens.iter().min(), tokens.iter().max()), (Some(&64), Some(&256)), "{round}");
+        }
+    }
 }
 
 #[test]

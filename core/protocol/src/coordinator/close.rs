@@ -109,7 +109,7 @@ impl Coordinator {
         for (name, why) in refused {
             self.refuse_update(name, why);
         }
-        let received = self.updates.received(round);
+        let received = self.received(round);
         let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
         let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
         let judged = received.into_iter().filter_map(|update| quality(&update).map(|(quality, _)| (*quality, update)));

@@ -16,12 +16,28 @@ use crate::{Hash, Id, Signed};
 pub(super) type Kept = (Name, (u32, Standing));
 
 impl Coordinator {
+    /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Until a
+    /// newcomer's work was run again its tokens are its word alone: beside enough others it has no say, and counts for
+    /// no more than a few times as much as they.
+    pub(super) fn received(&self, round: u64) -> Vec<Received<'_>> {
+        let mut received = self.updates.received(round);
+        let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
+        let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
+        if let Some(usual) = plan::median(proven) {
+            let most = (MOST_UNPROVEN * usual) as u64;
+            for update in received.iter_mut().filter(|of| is_new(of)) {
+                (update.tokens, update.say) = (update.tokens.min(most), 0);
+            }
+        }
+        received
+    }
+
     /// Judges what a round could fold: what is kept, with its quality, and what is refused.
     pub(super) fn judge(&self, round: u64, findings: &[Found]) -> (Vec<Kept>, Vec<(Name, Reason)>) {
         let struck = self.struck(findings);
-        let received = self.updates.received(round);
-        let largest =
-            plan::median(received.iter().map(Received::norm)).map_or(f64::INFINITY, |median| MOST_NORM * median);
+        let received = self.received(round);
+        let largest = plan::median(received.iter().map(|update| (update.norm(), update.say)));
+        let largest = largest.map_or(f64::INFINITY, |median| MOST_NORM * median);
         let (mut counted, mut refused) = (Vec::new(), Vec::new());
         for update in &received {
             let name = (update.peer, round - u64::from(update.age));
@@ -32,7 +48,7 @@ impl Coordinator {
             }
         }
         let record = |who: &Id| self.referee.standing(who).record;
-        let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, record(&u.peer), u.score)).collect();
+        let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, u.say, record(&u.peer), u.score)).collect();
         let mut kept = Vec::new();
         for ((name, _), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
             if quality == 0 {
@@ -54,6 +70,10 @@ impl Coordinator {
 
 /// An update of more than so many times the round's median norm is no honest one, whatever its maker's speed.
 const MOST_NORM: f64 = 20.0;
+
+/// A newcomer's update counts for at most so many times the round's median tokens: what a fast device does beside usual
+/// ones is paid in full from its fourth round on, and a false claim is worth little until it is found out.
+const MOST_UNPROVEN: f64 = 4.0;
 
 #[derive(Serialize, Deserialize)]
 struct ProbeBasis {

@@ -74,6 +74,8 @@ pub(crate) enum Cheat {
     TurnedSilent,
     /// Trains, and adds the same direction of 0.3 norms each round.
     Poisoned,
+    /// A new identity in every round, with dense noise and a thousand times the steps, that never answers.
+    Hopping,
     /// Three who do the work of one: each sends it with other noise.
     Colluding,
 }
@@ -95,13 +97,24 @@ pub(crate) struct Seen<'a> {
 
 impl Cheat {
     /// How many identities it has.
-    pub(crate) fn crew(self) -> usize {
+    pub(crate) fn crew(self, rounds: u64) -> usize {
         match self {
             Cheat::Nobody => 0,
             Cheat::Split => SPLIT,
             Cheat::Colluding => 3,
+            Cheat::Hopping => rounds as usize,
             _ => 1,
         }
+    }
+
+    /// Whether each of its identities has a trainer, or the first one's work serves all.
+    pub(crate) fn trains(self, nth: usize) -> bool {
+        nth == 0 || !matches!(self, Cheat::Colluding | Cheat::Hopping)
+    }
+
+    /// Whether one of its identities sends something in a round.
+    pub(crate) fn sends(self, nth: u64, round: u64) -> bool {
+        self != Cheat::Hopping || nth == round
     }
 
     /// Steps that each of its trainers does while honest ones do `steps`.
@@ -129,7 +142,7 @@ impl Cheat {
     /// Whether it answers when it is asked about a round's work: with a dossier, that there is none, or not at all.
     pub(crate) fn answers(self, round: u64, rounds: u64) -> Option<bool> {
         match self {
-            Cheat::Silent => None,
+            Cheat::Silent | Cheat::Hopping => None,
             Cheat::TurnedSilent if round >= turn(rounds) => None,
             Cheat::Mute => Some(false),
             _ => Some(true),
@@ -190,6 +203,7 @@ impl Cheat {
             Cheat::NotANumber => Work { update: encode(&Update::dense(vec![f32::NAN; values.len()])), ..own },
             Cheat::TwiceTheTokens => claimed(own, 2),
             Cheat::TenfoldTokens => claimed(own, 10),
+            Cheat::Hopping => claimed(invented(noise(3.0 * length), dense), 1000),
             Cheat::Quarter => claimed(invented(values.iter().map(|value| 4.0 * value).collect(), format), 4),
             Cheat::Poisoned => {
                 let mut direction = self::noise(seen.spec.seed, 0, values.len(), 1.0);

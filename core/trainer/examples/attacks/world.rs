@@ -101,10 +101,10 @@ impl World {
             let worker = Some(Worker::start(&spec, &text, identity.id(), 0, &weights)?);
             members.push(Member::new(identity, None, worker));
         }
-        for nth in 0..order.cheat.crew() {
+        for nth in 0..order.cheat.crew(order.rounds) {
             let identity = identity(order.seed, "crew", nth);
             let worker = match order.cheat {
-                Cheat::Colluding if nth > 0 => None,
+                cheat if !cheat.trains(nth) => None,
                 Cheat::OwnData => Some(Worker::start(&spec, &text.easier()?, identity.id(), 0, &weights)?),
                 Cheat::Foreign => Some(Worker::start(&spec, &text, identity.id(), 0, &foreign(&spec))?),
                 _ => Some(Worker::start(&spec, &text, identity.id(), 0, &weights)?),
@@ -172,6 +172,7 @@ impl World {
             "steps": steps, "loss": loss, "harm": self.tally.harm / loss,
             "kept": sum(|balance| balance.held()), "paid": sum(|balance| balance.paid()),
             "final": sum(|balance| balance.r#final), "deserved": self.order.cheat.deserved(rounds),
+            "honest_paid": rate * self.order.honest as f64 / (self.spec.reward.pool * rounds) as f64,
             "promised": self.tally.promised, "wronged": self.tally.wronged,
             "counted": self.tally.counted, "refused": self.tally.refused, "findings": self.tally.findings,
             "seconds": { "train": train.as_secs_f64(), "score": scoring, "replay": replaying },
@@ -213,6 +214,7 @@ impl World {
                     others.push(decode(&self.spec, &work.update)?);
                     work
                 }
+                Some(nth) if !self.order.cheat.sends(nth, round) => continue,
                 Some(nth) => self.forge(at, nth, round, &others)?,
             };
             commits.push((at, work));

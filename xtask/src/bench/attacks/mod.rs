@@ -21,8 +21,12 @@ const NOBODY: &str = "nobody";
 const WHOLE: &str = "whole";
 const SPLIT: &str = "split";
 
+/// Honest contributors of a world, and their steps in a round.
+const HONEST: u64 = 6;
+const STEPS: u64 = 8;
+
 /// The cheats, by the names that the example gives them.
-const CHEATS: [&str; 22] = [
+const CHEATS: [&str; 23] = [
     "nothing",
     "noise",
     "random",
@@ -44,6 +48,7 @@ const CHEATS: [&str; 22] = [
     "turned",
     "turned-silent",
     "poisoned",
+    "hopping",
     "colluding",
 ];
 

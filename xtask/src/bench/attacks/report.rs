@@ -8,10 +8,6 @@ use serde_json::{Value, json};
 use super::{CHEATS, NOBODY, SPLIT, WHOLE};
 use crate::run::say;
 
-/// Honest contributors of a world, and their steps in a round.
-pub(super) const HONEST: u64 = 6;
-pub(super) const STEPS: u64 = 8;
-
 /// What a forward pass costs of training on the same tokens, which goes through the model once more for each of the
 /// weights' and the activations' gradients.
 const FORWARD: f64 = 1.0 / 3.0;
@@ -22,6 +18,8 @@ struct Row {
     gain: f64,
     paid: f64,
     r#final: f64,
+    /// Part of the pool that honest contributors were paid.
+    honest: f64,
     harm: f64,
     /// The same as the sum over folds of what the cheat's updates add to the loss.
     folded: f64,
@@ -36,9 +34,9 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
     let losses: BTreeMap<u64, f64> =
         alone.iter().filter_map(|one| Some((one["seed"].as_u64()?, one["loss"].as_f64()?))).collect();
     say(
-        "| Cheat | Keeps, % of an honest contributor | Beyond honest work | Was paid before | Final | Harm, % | Sum of its folds' harm, % | Rounds that counted | What was found |",
+        "| Cheat | Keeps, % of an honest contributor | Beyond honest work | Was paid before | Final | Honest ones were paid, % of the pool | Harm, % | Sum of its folds' harm, % | Rounds that counted | What was found |",
     );
-    say("|---|---|---|---|---|---|---|---|---|");
+    say("|---|---|---|---|---|---|---|---|---|---|");
     let [mut gain, mut harm, mut folded] = [f64::NEG_INFINITY; 3];
     for name in CHEATS {
         let worlds = of(name);
@@ -47,12 +45,13 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
         }
         let row = Row::of(&worlds, &losses).with_context(|| format!("a world of {name} lacks figures"))?;
         say(format_args!(
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:+.2} | {:+.2} | {:.1} | {} |",
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:+.2} | {:+.2} | {:.1} | {} |",
             name.replace('-', " "),
             row.kept,
             row.gain,
             row.paid,
             row.r#final,
+            row.honest,
             row.harm,
             row.folded,
             row.counted,
@@ -118,6 +117,7 @@ impl Row {
             gain: kept - percent("deserved")?,
             paid: percent("paid")?,
             r#final: percent("final")?,
+            honest: percent("honest_paid")?,
             harm: mean(&harm)?,
             folded: percent("harm")?,
             counted: mean(&|world| world["counted"].as_f64())?,
