@@ -20,11 +20,6 @@ use crate::state::{Dossier, Said, State, max_dossier_bytes, read_rest};
 use crate::trace::{Mark, Origin, Segment};
 use crate::train::Local;
 
-/// Steps of a segment that is run again. A replay begins at a state that was coded, and in more steps than this
-/// training makes so much of the difference that an honest contributor could be accused (see `calibration.md`); of a
-/// longer one only its account is checked.
-const TELLING: u64 = 64;
-
 /// Steps that are queued before the device is waited for, as in training.
 const QUEUED: usize = 16;
 
@@ -96,20 +91,6 @@ impl Replayer {
         dossier.trace.check(feed, case.round, case.tokens / step, |seed| sources.is_seed(seed))?;
         let origin = dossier.trace.origin(dossier.previous.as_ref(), case.known)?;
         Ok((dossier, origin))
-    }
-
-    /// Runs the segment again where that can tell; `None`: its account holds together, and it is too long for more.
-    pub async fn judge(
-        &self,
-        case: &Case<'_>,
-        dossier: &[u8],
-        sources: &impl Sources,
-    ) -> Result<Option<Likeness>, Fault> {
-        let (opened, _) = self.open(case, dossier, sources)?;
-        if opened.trace.segments[usize::from(case.segment)].steps() > TELLING {
-            return Ok(None);
-        }
-        self.replay(case, dossier, sources).await.map(Some)
     }
 
     /// Runs the segment again. Waits for the device now and then, so that whatever shares its thread gets its turn.

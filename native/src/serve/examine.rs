@@ -198,9 +198,8 @@ impl<'a> Desk<'a> {
         };
         let past = Past { store: self.store, order };
         let (who, round, segment) = (order.who, commit.round, order.segment);
-        match block_on(self.replayer.judge(&case, dossier, &past)) {
-            Ok(None) => Replayed::default(),
-            Ok(Some(likeness)) => {
+        match block_on(self.replayer.replay(&case, dossier, &past)) {
+            Ok(likeness) => {
                 let finding = if likeness.is_same() { Finding::Same } else { Finding::Different };
                 tracing::info!("{who}, round {round}, segment {segment}: {finding:?}, {likeness:?}");
                 Replayed { tokens: likeness.tokens, finding: Some(finding) }

@@ -134,6 +134,11 @@ impl Referee {
         }
     }
 
+    /// Whether it is not known yet what running an update's work again gives.
+    pub(super) fn is_pending(&self, name: &Name) -> bool {
+        self.replays.contains_key(name)
+    }
+
     /// An update does not count, so how it was made does not matter.
     pub(super) fn forget(&mut self, name: &Name) {
         self.replays.remove(name);
@@ -169,10 +174,14 @@ impl Coordinator {
         let lot = Lot { run: self.run, round: name.1, who: name.0 };
         let lot = Hash::of(&postcard::to_stdvec(&Signed::new(&self.identity, &lot)).expect("a signature has a form"));
         let number = |at: usize| u64::from(u32::from_le_bytes([0, 1, 2, 3].map(|byte| lot.0[at + byte])));
-        let always = self.referee.standing(&name.0).folded < check.first;
+        let folded = self.referee.standing(&name.0).folded;
+        let always = folded < check.first;
         // Both sides are exact: 2^32 fits an f64.
         if always || (number(0) as f64) < f64::from(check.rate) * 4_294_967_296.0 {
-            let segment = (number(4) % u64::from(commit.trace.segments.max(1))) as u8;
+            let segments = commit.trace.segments.max(1);
+            // The last one alone leads to the update, so it is asked for more often, and of a newcomer first of all.
+            let is_last = folded == 0 || number(8) & 1 == 0;
+            let segment = if is_last { segments - 1 } else { (number(4) % u64::from(segments)) as u8 };
             self.referee.replays.insert(name, Replay { commit, segment, state: State::Asked });
             self.send(name.0, ToContributor::Disclose { round: name.1, segment });
         }

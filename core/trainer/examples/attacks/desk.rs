@@ -89,9 +89,8 @@ impl Desk {
         let began = Instant::now();
         let (who, round, segment) = (order.who, order.commit.round, order.segment);
         let (tokens, finding) = match self.judge(order) {
-            Ok(Some((tokens, true))) => (tokens, Some(Finding::Same)),
-            Ok(Some((tokens, false))) => (tokens, Some(Finding::Different)),
-            Ok(None) => (0, None),
+            Ok((tokens, true)) => (tokens, Some(Finding::Same)),
+            Ok((tokens, false)) => (tokens, Some(Finding::Different)),
             Err(fault) if fault.is_ours() => (0, None),
             Err(_) => (0, Some(Finding::Different)),
         };
@@ -100,12 +99,13 @@ impl Desk {
         Input::Replayed { who, round, segment, tokens, finding }
     }
 
-    fn judge(&self, order: &ReplayOrder) -> Result<Option<(u64, bool)>, Fault> {
+    fn judge(&self, order: &ReplayOrder) -> Result<(u64, bool), Fault> {
         let commit = &order.commit;
         let formats = self.spec.sent_formats();
         let decode = |bytes: &Bytes| update::decode(&formats, bytes, self.spec.model.params()).ok();
-        let Some(update) = self.blobs.get(&commit.update.hash).and_then(decode) else { return Ok(None) };
-        let Some(dossier) = self.blobs.get(&order.dossier.hash) else { return Ok(None) };
+        let missing = |what: &str| Fault::Missing(what.to_owned());
+        let update = self.blobs.get(&commit.update.hash).and_then(decode).ok_or_else(|| missing("the update"))?;
+        let dossier = self.blobs.get(&order.dossier.hash).ok_or_else(|| missing("the dossier"))?;
         let case = Case {
             peer: order.who,
             round: commit.round,
@@ -116,8 +116,8 @@ impl Desk {
             segment: order.segment,
         };
         let past = Past { desk: self, order };
-        let likeness = block_on(self.replayer.judge(&case, dossier, &past))?;
-        Ok(likeness.map(|likeness| (likeness.tokens, likeness.is_same())))
+        let likeness = block_on(self.replayer.replay(&case, dossier, &past))?;
+        Ok((likeness.tokens, likeness.is_same()))
     }
 
     /// Folds, and stores what came out. With it what the crew's updates add to the held-out loss of the new base: that
