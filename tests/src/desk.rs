@@ -156,8 +156,8 @@ impl Desk {
         self.examined.insert(copy.hash, examined);
     }
 
-    /// Somebody shows the dossier that it was asked for, and this comes out.
-    pub fn replayed(&mut self, of: &Identity, finding: Finding) {
+    /// Somebody shows the dossier that it was asked for; of which segment.
+    pub fn disclose(&mut self, of: &Identity) -> u8 {
         let asked = self.sent.iter().rev().find_map(|(to, message)| match message {
             ToContributor::Disclose { round, segment } if *to == of.id() => Some((*round, *segment)),
             _ => None,
@@ -165,8 +165,14 @@ impl Desk {
         let (round, segment) = asked.expect("it was asked");
         let dossier = Some(BlobRef::of(b"dossier"));
         self.message(of, ToCoordinator::Disclosed { round, segment, dossier });
+        segment
+    }
+
+    /// The same, and this comes out.
+    pub fn replayed(&mut self, of: &Identity, finding: Finding) {
+        self.disclose(of);
         let order = self.replays.pop().expect("a replay is wanted");
-        let tokens = order.commit.tokens / 4;
+        let (round, segment, tokens) = (order.commit.round, order.segment, order.commit.tokens / 4);
         self.input(Input::Replayed { who: of.id(), round, segment, tokens, finding: Some(finding) });
     }
 

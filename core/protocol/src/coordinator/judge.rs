@@ -16,14 +16,18 @@ use crate::{Hash, Id, Signed};
 pub(super) type Kept = (Name, (u32, Standing));
 
 impl Coordinator {
-    /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Until a
-    /// newcomer's work was run again its tokens are its word alone: beside enough others it has no say, and counts for
-    /// no more than a few times as much as they.
+    /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Beside
+    /// enough others a newcomer's update has no say and waits until its work was run again, which is often a round:
+    /// else whoever comes under a new name each round could fold what it likes. One that could not be run again
+    /// counts for no more than a few times as much as the others.
     pub(super) fn received(&self, round: u64) -> Vec<Received<'_>> {
         let mut received = self.updates.received(round);
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
         if let Some(usual) = plan::median(proven) {
+            let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
+            // Where late work counts for nothing it can't wait.
+            received.retain(|of| self.spec.round.stale == 0.0 || !is_new(of) || !waits(of));
             let most = (MOST_UNPROVEN * usual) as u64;
             for update in received.iter_mut().filter(|of| is_new(of)) {
                 (update.tokens, update.say) = (update.tokens.min(most), 0);
