@@ -121,6 +121,7 @@ fn a_newcomers_update_waits_until_it_was_run_again_and_counts_for_little_where_i
     };
     for _ in 0..3 {
         old.iter().for_each(|who| drop(desk.update(who, 64)));
+        old.iter().for_each(|who| desk.replayed(who, Finding::Same));
         fold(&mut desk);
     }
     old.iter().for_each(|who| drop(desk.update(who, 64)));

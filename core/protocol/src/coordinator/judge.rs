@@ -12,15 +12,23 @@ use crate::message::Reason;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
 
-/// What a judged update's maker stands at with it, and the update's quality.
-pub(super) type Kept = (Name, (u32, Standing));
+/// A judged update: what it counts for, its say in what is usual, its quality, and what its maker stands at with it.
+pub(super) struct Counts {
+    pub(super) tokens: u64,
+    pub(super) say: u64,
+    pub(super) quality: u32,
+    pub(super) standing: Standing,
+}
+
+/// An update that a round keeps.
+pub(super) type Kept = (Name, Counts);
 
 impl Coordinator {
     /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Beside
     /// enough others a newcomer's update has no say and waits until its work was run again, which is often a round:
     /// else whoever comes under a new name each round could fold what it likes. One that could not be run again
     /// counts for no more than a few times as much as the others.
-    pub(super) fn received(&self, round: u64) -> Vec<Received<'_>> {
+    fn received(&self, round: u64) -> Vec<Received<'_>> {
         let mut received = self.updates.received(round);
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
@@ -54,13 +62,14 @@ impl Coordinator {
         let record = |who: &Id| self.referee.standing(who).record;
         let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, u.say, record(&u.peer), u.score)).collect();
         let mut kept = Vec::new();
-        for ((name, _), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
+        for ((name, update), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
             if quality == 0 {
                 refused.push((name, Reason::Useless));
                 continue;
             }
             let standing = self.referee.standing(&name.0);
-            kept.push((name, (quality, Standing { record, folded: standing.folded.saturating_add(1), ..standing })));
+            let standing = Standing { record, folded: standing.folded.saturating_add(1), ..standing };
+            kept.push((name, Counts { tokens: update.tokens, say: update.say, quality, standing }));
         }
         (kept, refused)
     }
