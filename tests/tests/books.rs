@@ -4,7 +4,7 @@
 use tributary_ledger::{Book, Checkpoint, Code, Entry, Finding, Verdict as Judgement};
 use tributary_protocol::check::Check;
 use tributary_protocol::contributor::{self, Contributor};
-use tributary_protocol::coordinator::{Coordinator, Gain, Input, Score};
+use tributary_protocol::coordinator::{Coordinator, FoldPlan, Gain, Input, Score};
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::{PeerKind, Reason, Receipt, ToContributor, ToCoordinator, Verdict, Welcome};
 use tributary_protocol::spec::RoundRule;
@@ -28,11 +28,16 @@ fn is_asked(desk: &Desk, who: &Identity) -> bool {
     desk.sent.iter().any(|(to, message)| *to == who.id() && asks(message))
 }
 
-/// Closes the round and folds; the credits of each.
-fn settle(desk: &mut Desk, people: &[Identity]) -> Vec<u64> {
+/// Closes the round and folds.
+fn fold(desk: &mut Desk) -> FoldPlan {
     desk.now += 15_000;
     desk.input(Input::Tick);
-    desk.folded();
+    desk.folded()
+}
+
+/// The same; the credits of each.
+fn settle(desk: &mut Desk, people: &[Identity]) -> Vec<u64> {
+    fold(desk);
     people.iter().map(|who| paid(desk, who)).collect()
 }
 
@@ -103,6 +108,39 @@ fn work_that_does_harm_is_not_folded_and_work_that_does_little_is_paid_little() 
     assert_eq!(verdict(&desk, &people[3]), Verdict::Refused(Reason::Useless));
     assert_eq!(credits[3], 0);
     assert!(credits[4] < credits[0] / 50 && credits[..3].iter().all(|paid| *paid >= credits[0] - 1), "{credits:?}");
+}
+
+#[test]
+fn a_newcomers_update_waits_until_it_was_run_again_and_counts_for_little_where_it_cannot_be() {
+    let people = people(5);
+    let mut desk = desk(&people);
+    let (old, new) = (&people[..4], &people[4]);
+    let tokens_of = |plan: &FoldPlan| {
+        let of_new = plan.accepted.iter().filter(|accepted| accepted.peer == new.id());
+        of_new.map(|accepted| (accepted.age, accepted.tokens)).collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        old.iter().for_each(|who| drop(desk.update(who, 64)));
+        old.iter().for_each(|who| desk.replayed(who, Finding::Same));
+        fold(&mut desk);
+    }
+    old.iter().for_each(|who| drop(desk.update(who, 64)));
+    desk.update(new, 64);
+    assert_eq!(tokens_of(&fold(&mut desk)), []);
+    desk.replayed(new, Finding::Same);
+    old.iter().for_each(|who| drop(desk.update(who, 64)));
+    let commit = desk.update(new, 64_000);
+    let (who, round) = (new.id(), commit.round);
+    // The coordinator's device is too busy to run it.
+    let segment = desk.shown(new).segment;
+    desk.input(Input::Replayed { who, round, segment, tokens: 0, finding: None });
+    assert_eq!(tokens_of(&fold(&mut desk)), [(1, 32), (0, 256)]);
+    // One who never shows anything is never folded.
+    for _ in 0..4 {
+        old.iter().for_each(|who| drop(desk.update(who, 64)));
+        desk.update(new, 64_000);
+        assert_eq!(tokens_of(&fold(&mut desk)), []);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a replay says of somebody's work: one verdict, for the coordinator and for witnesses.
 //!
 //! Enters: an order and the blobs that it names. Leaves: what is lacking to run it, or what came out. Refuses to accuse
-//! anybody of a segment that is too long to be told apart, or for what is missing or fails on this side.
+//! anybody for what is missing or fails on this side.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,6 @@ use tributary_protocol::{BlobRef, Hash, fold};
 
 use crate::fault::Fault;
 use crate::replay::{Case, Replayer, Sources};
-
-/// Steps of a segment that is run again. A replay begins at a state that was coded, and in more steps than this
-/// training makes so much of the difference that an honest contributor could be accused (see
-/// core/trainer/calibration.md); of a longer one only its account is checked.
-const TELLING: u64 = 64;
 
 const NO_UPDATE: &str = "the update is not here";
 
@@ -117,10 +112,6 @@ impl Replayer {
             Err(fault) => return Look::Ended(Judgement::of(&fault)),
         };
         let steps = dossier.trace.segments[usize::from(order.segment)].steps();
-        if steps > TELLING {
-            // It holds together, and more can't be told.
-            return Look::Ended(Judgement::nothing("the segment is too long to be told apart"));
-        }
         let (rounds, shards) = match self.needs(order.who, &dossier) {
             Ok(needs) => needs,
             Err(fault) => return Look::Ended(Judgement::of(&fault)),

@@ -48,9 +48,8 @@ pub struct Scorer {
 }
 
 /// The base of a round, and what it makes of the windows that are the same for all.
-pub struct Baseline<'a> {
-    scorer: &'a Scorer,
-    base: &'a [f32],
+pub struct Baseline {
+    base: Vec<f32>,
     params: Params,
     random: Vec<Vec<u8>>,
     before: Vec<f32>,
@@ -84,11 +83,32 @@ impl Scorer {
     }
 
     /// Measures a round's base on the windows that are the same for all. Waits for the device.
-    pub async fn baseline<'a>(&'a self, base: &'a [f32], random: Vec<Vec<u8>>) -> Result<Baseline<'a>, TrainerError> {
+    pub async fn baseline(&self, base: Vec<f32>, random: Vec<Vec<u8>>) -> Result<Baseline, TrainerError> {
         TrainerError::check_weights(self.params, base.len())?;
-        let params = Params::upload(&self.blocks, base, &self.device);
+        let params = Params::upload(&self.blocks, &base, &self.device);
         let before = self.losses(&params, &random).await?;
-        Ok(Baseline { scorer: self, base, params, tokens: self.tokens(random.len()), random, before })
+        Ok(Baseline { base, params, tokens: self.tokens(random.len()), random, before })
+    }
+
+    /// What base − update makes of the first `count` of the same windows, and of `own`, which only this update is
+    /// measured on. Waits for the device.
+    pub async fn score(
+        &self,
+        baseline: &Baseline,
+        update: &Update,
+        count: usize,
+        own: &[Vec<u8>],
+    ) -> Result<Score, TrainerError> {
+        TrainerError::check_weights(self.params, update.count())?;
+        let mut moved = baseline.base.clone();
+        update.zip(&mut moved, |weight, delta| *weight -= delta);
+        let moved = Params::upload(&self.blocks, &moved, &self.device);
+        let count = count.min(baseline.random.len());
+        let random = self.losses(&moved, &baseline.random[..count]).await?;
+        let [before, after] = [&baseline.params, &moved].map(|params| self.losses(params, own));
+        let own_gain = Gain::of(&before.await?, &after.await?);
+        let tokens = self.tokens(count) + 2 * self.tokens(own.len());
+        Ok(Score { random: Gain::of(&baseline.before[..count], &random), own: own_gain, tokens })
     }
 
     /// Tokens of so many windows, those included that fill the last forward pass.
@@ -127,22 +147,6 @@ impl Scorer {
     }
 }
 
-impl Baseline<'_> {
-    /// What base − update makes of the same windows, and of `own`, which only this update is measured on.
-    /// Waits for the device.
-    pub async fn score(&self, update: &Update, own: &[Vec<u8>]) -> Result<Score, TrainerError> {
-        TrainerError::check_weights(self.scorer.params, update.count())?;
-        let mut moved = self.base.to_vec();
-        update.zip(&mut moved, |weight, delta| *weight -= delta);
-        let moved = Params::upload(&self.scorer.blocks, &moved, &self.scorer.device);
-        let random = self.scorer.losses(&moved, &self.random).await?;
-        let [before, after] = [&self.params, &moved].map(|params| self.scorer.losses(params, own));
-        let own_gain = Gain::of(&before.await?, &after.await?);
-        let tokens = self.scorer.tokens(self.random.len()) + 2 * self.scorer.tokens(own.len());
-        Ok(Score { random: Gain::of(&self.before, &random), own: own_gain, tokens })
-    }
-}
-
 impl Gain {
     /// Of losses on the same windows before and after.
     fn of(before: &[f32], after: &[f32]) -> Self {
@@ -175,23 +179,23 @@ mod tests {
         let local = block_on(trainer.weights()).unwrap();
         let delta: Vec<f32> = base.iter().zip(&local).map(|(base, local)| base - local).collect();
         let scorer = Scorer::new(&spec, Device::flex());
-        let baseline = block_on(scorer.baseline(&base, draw(b"random", 20))).unwrap();
+        let baseline = block_on(scorer.baseline(base.clone(), draw(b"random", 20))).unwrap();
         assert_eq!(baseline.tokens, 24 * 16);
-        let score = |delta| block_on(baseline.score(&Update::dense(delta), &draw(b"own", 9))).unwrap();
+        let score = |delta| block_on(scorer.score(&baseline, &Update::dense(delta), 20, &draw(b"own", 9))).unwrap();
         let good = score(delta.clone());
         assert_eq!(good.tokens, 24 * 16 + 2 * 16 * 16);
         for gain in [good.random, good.own] {
             assert!(gain.mean > 4.0 * gain.error && gain.error > 0.0, "{good:?}");
         }
         // The way back.
-        let trained = block_on(scorer.baseline(&local, draw(b"random", 20))).unwrap();
+        let trained = block_on(scorer.baseline(local.clone(), draw(b"random", 20))).unwrap();
         let back = Update::dense(delta.iter().map(|value| -value).collect());
-        let bad = block_on(trained.score(&back, &draw(b"own", 9))).unwrap();
+        let bad = block_on(scorer.score(&trained, &back, 20, &draw(b"own", 9))).unwrap();
         assert!(bad.random.mean < -4.0 * bad.random.error, "{bad:?}");
         let none = score(vec![0.0; delta.len()]);
         assert_eq!((none.random.mean, none.random.error), (0.0, 0.0));
-        assert!(block_on(baseline.score(&Update::dense(vec![0.0]), &[])).is_err());
-        assert!(block_on(scorer.baseline(&base, vec![vec![1; 3]])).is_err());
+        assert!(block_on(scorer.score(&baseline, &Update::dense(vec![0.0]), 20, &[])).is_err());
+        assert!(block_on(scorer.baseline(base, vec![vec![1; 3]])).is_err());
         assert_eq!(windows(&spec, &Hash::default(), &[text.slice(..3)], 1), None);
     }
 

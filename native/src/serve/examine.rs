@@ -11,9 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::Bytes;
 use futures::executor::block_on;
 use tokio::sync::{mpsc, oneshot};
-use tributary_protocol::assign::Assignment;
 use tributary_protocol::check::ReplayOrder;
-use tributary_protocol::coordinator::{Gain, Probe, Score};
+use tributary_protocol::coordinator::{Probe, Score};
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::message::Evaluation;
@@ -21,7 +20,7 @@ use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::Update;
 use tributary_protocol::{BlobRef, Hash, Id, fold};
 use tributary_swarm::BlobStore;
-use tributary_trainer::{Evaluator, Evidence, Judgement, Look, Replayer, Scorer, windows};
+use tributary_trainer::{Evaluator, Evidence, Judgement, Look, Prober, Replayer, Scorer};
 
 use super::store::DiskStore;
 
@@ -31,9 +30,6 @@ const TOKENS: u32 = 16_384;
 
 /// Held-out shards in memory, spread over what there is: 8 MiB of text.
 const SHARDS: usize = 32;
-
-/// Shards from which the windows of a score are drawn: few enough to be read at once.
-const SCORED: u32 = 4;
 
 /// Orders that wait: the updates of a large round, and as many replays.
 const ORDERS: usize = 512;
@@ -118,9 +114,8 @@ struct Desk<'a> {
     store: &'a DiskStore,
     heldout: Vec<Bytes>,
     evaluator: Evaluator,
-    scorer: Scorer,
+    prober: Prober,
     replayer: Replayer,
-    train: Vec<BlobRef>,
 }
 
 impl<'a> Desk<'a> {
@@ -137,12 +132,12 @@ impl<'a> Desk<'a> {
         let list = load(&spec.data)?;
         let evaluator = Evaluator::new(spec, device)?;
         let (device, _) = block_on(tributary_trainer::open_device(device)).map_err(anyhow::Error::msg)?;
-        let scorer = Scorer::new(spec, device.clone());
-        let (replayer, train) = (Replayer::new(spec, list, device), manifest.train.clone());
-        Ok(Self { spec, store, heldout, evaluator, scorer, replayer, train })
+        let prober = Prober::new(spec, manifest.train.clone(), Scorer::new(spec, device.clone()));
+        let replayer = Replayer::new(spec, list, device);
+        Ok(Self { spec, store, heldout, evaluator, prober, replayer })
     }
 
-    fn run(self, orders: &Receiver<Order>, reports: &mpsc::Sender<Evaluation>) -> anyhow::Result<()> {
+    fn run(mut self, orders: &Receiver<Order>, reports: &mpsc::Sender<Evaluation>) -> anyhow::Result<()> {
         let (mut scores, mut replays, mut newest) = (VecDeque::new(), VecDeque::new(), None);
         loop {
             let idle = scores.is_empty() && replays.is_empty() && newest.is_none();
@@ -186,30 +181,17 @@ impl<'a> Desk<'a> {
         Ok(Some(Evaluation { round, bits_per_byte }))
     }
 
-    fn score(&self, of: Id, update: &Update, probe: &Probe) -> Option<Score> {
-        let blob = BlobRef { hash: probe.base, bytes: self.spec.model.params() * 4 };
-        let base = fold::f32_from_le(&self.store.get(&blob).ok().flatten()?);
-        let half = self.spec.check.score.div_ceil(2 * self.spec.inner.seq) as usize;
-        let random = self.windows(&probe.seed, &Assignment::new(&probe.seed, &Id([0; 32])), half)?;
-        let own = self.windows(&probe.seed, &Assignment::new(&probe.assigned, &of), half)?;
-        let score = async { self.scorer.baseline(&base, random).await?.score(update, &own).await };
-        match block_on(score) {
-            Ok(score) => {
-                let gain = |of: tributary_trainer::Gain| Gain { mean: of.mean as f32, error: of.error as f32 };
-                Some(Score { random: gain(score.random), own: gain(score.own) })
-            }
+    fn score(&mut self, of: Id, update: &Update, probe: &Probe) -> Option<Score> {
+        let (store, bytes) = (self.store, self.spec.model.params() * 4);
+        let read = |blob: &BlobRef| store.get(blob).ok().flatten();
+        let base = |hash: &Hash| read(&BlobRef { hash: *hash, bytes }).map(|bytes| fold::f32_from_le(&bytes));
+        match block_on(self.prober.score(of, update, probe, base, read)) {
+            Ok(score) => score,
             Err(why) => {
                 tracing::warn!("an update of {of} was not scored: {why}");
                 None
             }
         }
-    }
-
-    /// Windows of the first shards that an assignment names.
-    fn windows(&self, seed: &Hash, assignment: &Assignment, count: usize) -> Option<Vec<Vec<u8>>> {
-        let shards = (0..SCORED).map(|nth| &self.train[assignment.shard(nth, self.train.len())]);
-        let shards: Option<Vec<_>> = shards.map(|shard| self.store.get(shard).ok().flatten()).collect();
-        windows(self.spec, seed, &shards?, count)
     }
 
     fn replay(&self, order: &ReplayOrder, answer: Answer) {

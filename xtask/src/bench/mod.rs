@@ -1,10 +1,12 @@
 //! Benches: each prints a table for people and, as its last line, one JSON object with the figures.
 
+mod attacks;
 mod calibrate;
 mod codec;
 mod learn;
 mod ledger;
 mod page;
+mod pool;
 mod round;
 mod step;
 mod swarm;
@@ -18,6 +20,7 @@ use crate::paths::Paths;
 /// Runs one by name; what follows the name goes to it.
 pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
+        "attacks" => attacks::run(paths, args),
         "calibrate" => calibrate::run(paths, args),
         "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
@@ -28,7 +31,7 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
         _ => bail!(
-            "There is no bench {name}. There are: calibrate, codec, learn, ledger, page, round, step, swarm, transport."
+            "There is no bench {name}. There are: attacks, calibrate, codec, learn, ledger, page, round, step, swarm, transport."
         ),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use tributary_ledger::Code;
 
+use super::judge::Counts;
 use super::plan::{self, FoldPlan};
 use super::referee::{Found, Standing};
 use super::round::{Folding, Round, Stage};
@@ -112,11 +113,12 @@ impl Coordinator {
         for (name, why) in refused {
             self.refuse_update(name, why);
         }
-        let received = self.updates.received(round);
-        let qualities: BTreeMap<Name, (u32, Standing)> = kept.into_iter().collect();
-        let quality = |update: &Received<'_>| qualities.get(&(update.peer, round - u64::from(update.age)));
-        let judged = received.into_iter().filter_map(|update| quality(&update).map(|(quality, _)| (*quality, update)));
-        let judged: Vec<_> = judged.map(|(quality, update)| (update, quality)).collect();
+        let kept: BTreeMap<Name, Counts> = kept.into_iter().collect();
+        let judged = self.updates.received(round).into_iter().filter_map(|update| {
+            let Counts { tokens, say, quality, .. } = *kept.get(&(update.peer, round - u64::from(update.age)))?;
+            Some((Received { tokens, say, ..update }, quality))
+        });
+        let judged: Vec<_> = judged.collect();
         let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
         let accepted = plan::accept(&judged);
         if contributors < self.spec.round.quorum as usize {
@@ -124,7 +126,7 @@ impl Coordinator {
             return self.void(now);
         }
         let mut standings: BTreeMap<Id, Standing> = BTreeMap::new();
-        for ((who, _), (_, standing)) in qualities {
+        for ((who, _), Counts { standing, .. }) in kept {
             standings.insert(who, standing);
         }
         for (who, (_, code)) in Found::wrong(&findings) {

@@ -9,19 +9,49 @@ use super::referee::{Found, Standing};
 use super::updates::{Name, Received};
 use super::{Coordinator, plan, quality};
 use crate::message::Reason;
+use crate::limits::MAX_AGE;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
 
-/// What a judged update's maker stands at with it, and the update's quality.
-pub(super) type Kept = (Name, (u32, Standing));
+/// A judged update: what it counts for, its say in what is usual, its quality, and what its maker stands at with it.
+pub(super) struct Counts {
+    pub(super) tokens: u64,
+    pub(super) say: u64,
+    pub(super) quality: u32,
+    pub(super) standing: Standing,
+}
+
+/// An update that a round keeps.
+pub(super) type Kept = (Name, Counts);
 
 impl Coordinator {
+    /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Beside
+    /// enough others a newcomer's update has no say and waits until its work was run again, which is often a round:
+    /// else whoever comes under a new name each round could fold what it likes. One that could not be run again
+    /// counts for no more than a few times as much as the others.
+    fn received(&self, round: u64) -> Vec<Received<'_>> {
+        let mut received = self.updates.received(round);
+        let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
+        let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
+        if let Some(usual) = plan::median(proven) {
+            let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
+            // Where it would come too late, or late work counts for nothing, it can't wait.
+            let can_wait = |of: &Received<'_>| self.spec.round.stale > 0.0 && of.age < MAX_AGE;
+            received.retain(|of| !is_new(of) || !waits(of) || !can_wait(of));
+            let most = (MOST_UNPROVEN * usual) as u64;
+            for update in received.iter_mut().filter(|of| is_new(of)) {
+                (update.tokens, update.say) = (update.tokens.min(most), 0);
+            }
+        }
+        received
+    }
+
     /// Judges what a round could fold: what is kept, with its quality, and what is refused.
     pub(super) fn judge(&self, round: u64, findings: &[Found]) -> (Vec<Kept>, Vec<(Name, Reason)>) {
         let struck = self.struck(findings);
-        let received = self.updates.received(round);
-        let largest =
-            plan::median(received.iter().map(Received::norm)).map_or(f64::INFINITY, |median| MOST_NORM * median);
+        let received = self.received(round);
+        let largest = plan::median(received.iter().map(|update| (update.norm(), update.say)));
+        let largest = largest.map_or(f64::INFINITY, |median| MOST_NORM * median);
         let (mut counted, mut refused) = (Vec::new(), Vec::new());
         for update in &received {
             let name = (update.peer, round - u64::from(update.age));
@@ -32,15 +62,16 @@ impl Coordinator {
             }
         }
         let record = |who: &Id| self.referee.standing(who).record;
-        let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, record(&u.peer), u.score)).collect();
+        let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, u.say, record(&u.peer), u.score)).collect();
         let mut kept = Vec::new();
-        for ((name, _), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
+        for ((name, update), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
             if quality == 0 {
                 refused.push((name, Reason::Useless));
                 continue;
             }
             let standing = self.referee.standing(&name.0);
-            kept.push((name, (quality, Standing { record, folded: standing.folded.saturating_add(1), ..standing })));
+            let standing = Standing { record, folded: standing.folded.saturating_add(1), ..standing };
+            kept.push((name, Counts { tokens: update.tokens, say: update.say, quality, standing }));
         }
         (kept, refused)
     }
@@ -54,6 +85,10 @@ impl Coordinator {
 
 /// An update of more than so many times the round's median norm is no honest one, whatever its maker's speed.
 const MOST_NORM: f64 = 20.0;
+
+/// A newcomer's update counts for at most so many times the round's median tokens: what a fast device does beside usual
+/// ones is paid in full from its fourth round on, and a false claim is worth little until it is found out.
+const MOST_UNPROVEN: f64 = 4.0;
 
 #[derive(Serialize, Deserialize)]
 struct ProbeBasis {

@@ -184,6 +184,8 @@ pub struct Probe {
     pub seed: Hash,
     /// Names the data that the contributor was assigned, with its id.
     pub assigned: Hash,
+    /// Tokens that the update is said to be worth: measuring costs a part of that.
+    pub tokens: u64,
 }
 
 /// Counters for operators.
@@ -366,7 +368,8 @@ impl Coordinator {
     fn fetch(&mut self, name: Name, update: BlobRef) {
         let (from, origin) = name;
         let (Some(base), Some(assigned)) = (self.updates.base(origin), self.seed(origin)) else { return };
-        let probe = Probe { base, seed: self.probe_seed(origin), assigned };
+        let tokens = self.updates.commit(&name).map_or(0, |commit| commit.tokens);
+        let probe = Probe { base, seed: self.probe_seed(origin), assigned, tokens };
         self.out.push_back(Output::Fetch { from, update, probe });
     }
 

@@ -66,20 +66,27 @@ pub fn accept(received: &[(Received<'_>, u32)]) -> Vec<Accepted> {
 /// that of the updates that don't; a tensor that hardly any update changes may be as large as a whole update.
 fn bounds<'a>(received: impl Iterator<Item = &'a Received<'a>> + Clone) -> Vec<f64> {
     let tensors = received.clone().next().map_or(0, |update| update.norms.len());
-    let whole = bound(received.clone().map(Received::norm)).unwrap_or(f64::INFINITY);
-    let of = |tensor| bound(received.clone().map(move |update| update.norms[tensor])).unwrap_or(whole);
+    let whole = bound(received.clone().map(|update| (update.norm(), update.say))).unwrap_or(f64::INFINITY);
+    let of = |tensor| bound(received.clone().map(move |update| (update.norms[tensor], update.say))).unwrap_or(whole);
     (0..tensors).map(of).collect()
 }
 
-fn bound(norms: impl Iterator<Item = f64>) -> Option<f64> {
+fn bound(norms: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
     median(norms).map(|median| CLIP_TO_MEDIAN * median)
 }
 
-/// Of the norms that are not zero; of an even number the lower one.
-pub(super) fn median(norms: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut norms: Vec<f64> = norms.filter(|norm| *norm > 0.0).collect();
-    norms.sort_by(f64::total_cmp);
-    (norms.len() >= FEWEST).then(|| norms[(norms.len() - 1) / 2])
+/// Of the values that are not zero, each with its say: as much is said below it as above. Of two such values the lower
+/// one; `None` where too few have a say. Whoever shares its work out among many identities says no more by it.
+pub(super) fn median(values: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
+    let mut values: Vec<_> = values.filter(|(value, say)| *value > 0.0 && *say > 0).collect();
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: u128 = values.iter().map(|(_, say)| u128::from(*say)).sum();
+    let mut below = 0;
+    let middle = values.iter().find(|(_, say)| {
+        below += u128::from(*say);
+        2 * below >= all
+    });
+    middle.filter(|_| values.len() >= FEWEST).map(|(value, _)| *value)
 }
 
 /// The factor on all of an update and those on single tensors. With more than [`MAX_CLIPS`] tensors too large it
@@ -106,7 +113,7 @@ mod tests {
         let received = updates.iter().enumerate();
         let received = received.map(|(n, &(age, tokens, norms))| {
             let peer = Id([n as u8; 32]);
-            (Received { peer, update, age, tokens, norms, score: None }, FULL)
+            (Received { peer, update, age, tokens, say: tokens, norms, score: None }, FULL)
         });
         accept(&received.collect::<Vec<_>>())
     }
@@ -125,6 +132,14 @@ mod tests {
         let clips: Vec<_> = clipped.iter().map(|a| (a.clip, a.clips.clone())).collect();
         let one = vec![Clip { tensor: 1, factor: 0.5 }];
         assert_eq!(clips, [(1.0, vec![]), (1.0, one), (1.0, vec![]), (1.0, vec![])]);
+    }
+
+    #[test]
+    fn many_small_updates_do_not_say_how_large_one_may_be() {
+        let mut updates = vec![(0, 1, &[1.0][..]); 20];
+        updates.extend([(0, 10, &[10.0][..]); 3]);
+        assert!(accepted(&updates).iter().all(|a| a.factors(1).is_empty()));
+        assert!(!accepted(&updates[..21]).last().unwrap().factors(1).is_empty());
     }
 
     #[test]

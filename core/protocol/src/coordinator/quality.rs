@@ -45,6 +45,10 @@ const ENOUGH: f64 = 0.25;
 /// Standard errors that a gain may be below what it should be.
 const DOUBT: f64 = 2.0;
 
+/// Standard errors that a gain must be below zero to be harm. Updates that are lost in the noise are many, and of so
+/// many measurements one in forty is two errors below: that much honest work would be refused.
+const HARM: f64 = 4.0;
+
 /// How much of the mean over a contributor's rounds is the newest.
 const NEWEST: f64 = 0.25;
 
@@ -71,15 +75,17 @@ impl Record {
     }
 }
 
-/// One update of a round: its tokens, what is known of its maker, and its score if it has one.
-pub(super) type Scored = (u64, Option<Record>, Option<Score>);
+/// One update of a round: its tokens, its say in what is usual, what is known of its maker, and its score if it has one.
+pub(super) type Scored = (u64, u64, Option<Record>, Option<Score>);
 
 /// The quality of each update, and its maker's record with it.
 pub(super) fn qualities(updates: &[Scored]) -> Vec<(u32, Option<Record>)> {
-    let gains: Vec<_> = updates.iter().map(|(tokens, _, score)| (*tokens, score.and_then(|s| s.gain()))).collect();
-    let known: Vec<_> = gains.iter().filter_map(|(tokens, gain)| gain.map(|gain| (*tokens, gain))).collect();
+    let gains: Vec<_> = updates.iter().map(|(.., score)| score.and_then(|s| s.gain())).collect();
+    let known = updates.iter().zip(&gains).filter(|((_, say, ..), _)| *say > 0);
+    let known: Vec<_> = known.filter_map(|((tokens, say, ..), gain)| gain.map(|gain| (*tokens, *say, gain))).collect();
     let usual = (known.len() >= FEWEST).then(|| {
-        (median(known.iter().map(|(tokens, _)| *tokens as f64)), median(known.iter().map(|(_, gain)| gain.0)))
+        let tokens = median(known.iter().map(|(tokens, say, _)| (*tokens as f64, *say)));
+        (tokens, median(known.iter().map(|(_, say, gain)| (gain.0, *say))))
     });
     let of = |(gain, record): (Option<(f64, f64)>, Option<Record>), tokens: u64| {
         let (Some((mean, error)), Some((usual_tokens, usual_gain))) = (gain, usual) else {
@@ -90,23 +96,30 @@ pub(super) fn qualities(updates: &[Scored]) -> Vec<(u32, Option<Record>)> {
         let expected = usual_gain * (tokens as f64 / usual_tokens).min(1.0);
         if expected <= DOUBT * error {
             // The round's work is lost in the noise; but what does clear harm does not count.
-            let harms = mean + DOUBT * error < expected.min(0.0);
+            let harms = mean + HARM * error < expected.min(0.0);
             return (if harms { 0 } else { record.map_or(FULL, |record| record.quality()) }, record);
         }
-        if mean + DOUBT * error < 0.0 {
+        if mean + HARM * error < 0.0 {
             return (0, Some(Record::with(record, mean / expected, error / expected)));
         }
         let record = Record::with(record, (mean / expected).min(1.0), error / expected);
         (record.quality(), Some(record))
     };
-    updates.iter().zip(gains).map(|((tokens, record, _), (_, gain))| of((gain, *record), *tokens)).collect()
+    updates.iter().zip(gains).map(|((tokens, _, record, _), gain)| of((gain, *record), *tokens)).collect()
 }
 
-/// Of an even number the upper one: as long as half of them are honest it is an honest one's.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// As much is said below it as above; of two such values the upper one: as long as half of what is said is honest it is
+/// an honest one's. There is a value.
+fn median(values: impl Iterator<Item = (f64, u64)>) -> f64 {
     let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: u128 = values.iter().map(|(_, say)| u128::from(*say)).sum();
+    let mut below = 0;
+    let middle = values.iter().find(|(_, say)| {
+        below += u128::from(*say);
+        2 * below > all
+    });
+    middle.or(values.last()).map_or(0.0, |(value, _)| *value)
 }
 
 #[cfg(test)]
@@ -119,7 +132,8 @@ mod tests {
     }
 
     fn round(updates: &[(u64, f32, f32)]) -> Vec<u32> {
-        let updates: Vec<_> = updates.iter().map(|&(tokens, mean, error)| (tokens, None, score(mean, error))).collect();
+        let updates: Vec<_> =
+            updates.iter().map(|&(tokens, mean, error)| (tokens, tokens, None, score(mean, error))).collect();
         qualities(&updates).into_iter().map(|(quality, _)| quality).collect()
     }
 
@@ -135,6 +149,8 @@ mod tests {
     #[test]
     fn what_is_lost_in_the_noise_counts_in_full() {
         assert_eq!(round(&[(1000, 0.01, 0.01), (1000, -0.005, 0.01), (10, 0.0, 0.01)]), [FULL; 3]);
+        let small = (1000, 0.01, 0.01);
+        assert_eq!(round(&[small, small, (1000, -0.02, 0.01), (1000, -0.05, 0.01)]), [FULL, FULL, FULL, 0]);
         // Two are no round to compare with, and a score may be missing.
         assert_eq!(round(&[(1000, 0.1, 0.001), (1000, 0.0, 0.001)]), [FULL; 2]);
         assert_eq!(round(&[(1000, f32::NAN, 0.1), (1000, 0.1, 0.001), (1000, 0.1, 0.001)]), [FULL; 3]);
@@ -145,8 +161,8 @@ mod tests {
         let mut record = None;
         let mut qualities_of_last = Vec::new();
         for gain in [0.1, 0.1, 0.1, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] {
-            let honest = (1000, None, score(0.1, 0.001));
-            let judged = qualities(&[honest, honest, honest, (1000, record, score(gain, 0.0005))]);
+            let honest = (1000, 1000, None, score(0.1, 0.001));
+            let judged = qualities(&[honest, honest, honest, (1000, 1000, record, score(gain, 0.0005))]);
             record = judged[3].1;
             qualities_of_last.push(judged[3].0);
         }

@@ -117,6 +117,8 @@ pub(super) mod word {
     pub(in super::super) const WHO: [usize; 2] = [3, 4];
     /// Whether the coordinator runs it after them in any case.
     pub(in super::super) const AGAIN: usize = 5;
+    /// Whether in the last segment.
+    pub(in super::super) const LAST: usize = 6;
 }
 
 impl Replay {
@@ -164,6 +166,11 @@ impl Referee {
                 self.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
             }
         }
+    }
+
+    /// Whether it is not known yet what running an update's work again gives.
+    pub(super) fn is_pending(&self, name: &Name) -> bool {
+        self.replays.contains_key(name)
     }
 
     /// An update does not count, so how it was made does not matter.
@@ -230,11 +237,15 @@ impl Coordinator {
         let lot = Lot(Hash::of(&postcard::to_stdvec(&signed).expect("a signature has a form")));
         // One that counts already is itself among those that were folded.
         let itself = u32::from(matches!(state, State::Due));
-        let always = self.referee.standing(&name.0).folded.saturating_sub(itself) < check.first;
+        let folded = self.referee.standing(&name.0).folded.saturating_sub(itself);
+        let always = folded < check.first;
         if !always && !lot.happens(word::CHECK, check.rate) {
             return None;
         }
-        let segment = (lot.word(word::SEGMENT) % u32::from(commit.trace.segments.max(1))) as u8;
+        let segments = commit.trace.segments.max(1);
+        // The last one alone leads to the update, so it is asked for more often, and of a newcomer first of all.
+        let is_last = folded == 0 || lot.word(word::LAST) & 1 == 0;
+        let segment = if is_last { segments - 1 } else { (lot.word(word::SEGMENT) % u32::from(segments)) as u8 };
         self.referee.replays.insert(name, Replay { commit, segment, lot, state });
         Some(segment)
     }

@@ -118,6 +118,8 @@ pub struct Received<'a> {
     pub age: u8,
     /// As far as they count.
     pub tokens: u64,
+    /// How much it has to say of what is usual in the round.
+    pub say: u64,
     /// Of each tensor.
     pub norms: &'a [f64],
     /// What it does to the loss, if that is known.
@@ -305,7 +307,7 @@ impl Updates {
         let received = self.entries.iter().filter_map(|((peer, _), Entry { commit, state, .. })| {
             let State::Received { norms, score } = state else { return None };
             let (tokens, age) = self.counted(commit, round)?;
-            Some(Received { peer: *peer, update: commit.update, age, tokens, norms, score: *score })
+            Some(Received { peer: *peer, update: commit.update, age, tokens, say: tokens, norms, score: *score })
         });
         let mut received: Vec<_> = received.collect();
         // What a manifest has no room for waits for the next: the late ones first.

@@ -247,7 +247,8 @@ impl<'a> Laboratory<'a> {
         sent.sort_by_key(|sent| sent.peer);
         let mut received = Vec::new();
         for Sent { peer, blob, tokens, norms, .. } in &sent {
-            received.push((Received { peer: *peer, update: *blob, age: 0, tokens: *tokens, norms, score: None }, FULL));
+            let (peer, update, tokens) = (*peer, *blob, *tokens);
+            received.push((Received { peer, update, age: 0, tokens, say: tokens, norms, score: None }, FULL));
         }
         let accepted = accept(&received);
         let clips: Vec<_> = accepted.iter().map(|accepted| accepted.factors(self.layout.len())).collect();

@@ -6,17 +6,15 @@ mod arms;
 mod plot;
 mod report;
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::pool;
 use crate::paths::Paths;
-use crate::run::{self, logged, minutes, say};
+use crate::run::{logged, minutes, say};
 use crate::{build, setup, text};
 use arms::Arm;
 use report::Outcome;
@@ -44,7 +42,9 @@ pub(crate) fn run(paths: &Paths, args: &[&str]) -> Result<()> {
     std::fs::create_dir_all(&dir)?;
     let arms = settings.plan()?;
     let began = Instant::now();
-    let outcomes = Pool { paths, dir: &dir, data: &data, total: arms.len(), gpu: settings.gpu }.run(arms)?;
+    let lab = Lab { paths, dir: &dir, data: &data, total: arms.len(), gpu: settings.gpu };
+    let side_by_side = if settings.gpu { 1 } else { pool::cores() };
+    let outcomes = pool::all(arms, side_by_side, |core, index, arm| lab.one(index, core, arm))?;
     say(format_args!("\n{} runs, {:.0} minutes\n", outcomes.len(), began.elapsed().as_secs_f64() / 60.0));
     for outcome in &outcomes {
         std::fs::write(dir.join(format!("{}.svg", outcome.name())), plot::curve(outcome))?;
@@ -124,8 +124,8 @@ impl Settings {
     }
 }
 
-/// Runs that go side by side.
-struct Pool<'a> {
+/// What all runs have in common.
+struct Lab<'a> {
     paths: &'a Paths,
     dir: &'a Path,
     data: &'a Path,
@@ -133,32 +133,7 @@ struct Pool<'a> {
     gpu: bool,
 }
 
-impl Pool<'_> {
-    /// Runs all of them; their outcomes in the plan's order.
-    fn run(&self, plan: Vec<Arm>) -> Result<Vec<Outcome>> {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let queue: Mutex<VecDeque<(usize, Arm)>> = Mutex::new(plan.into_iter().enumerate().collect());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let work = |core: usize| -> Result<Vec<(usize, Outcome)>> {
-            let mut done = Vec::new();
-            while let Some((index, arm)) = next() {
-                done.push((index, self.one(index, core, arm)?));
-            }
-            Ok(done)
-        };
-        let mut done = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..if self.gpu { 1 } else { cores }).map(|core| scope.spawn(move || work(core))).collect();
-            let mut done = Vec::new();
-            for thread in threads {
-                done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok::<_, anyhow::Error>(done)
-        })?;
-        done.sort_by_key(|(index, _)| *index);
-        Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
-    }
-
+impl Lab<'_> {
     /// One run, from its file if it has run before.
     fn one(&self, index: usize, core: usize, arm: Arm) -> Result<Outcome> {
         let file = self.dir.join(format!("{}.jsonl", arm.file_name()));
@@ -168,22 +143,8 @@ impl Pool<'_> {
         }
         let order = file.with_extension("json");
         std::fs::write(&order, settings.to_string())?;
-        let mut command = self.command(core);
         let began = Instant::now();
-        let lines = std::fs::File::create(&file)?;
-        let mut child = command.arg(&order).arg(self.data).stdin(Stdio::null()).stdout(lines).spawn()?;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if let Err(interrupted) = run::tick() {
-                child.kill()?;
-                return Err(interrupted);
-            }
-        };
-        if !status.success() {
-            bail!("The run {} failed ({status}).", arm.file_name());
-        }
+        pool::to_file(self.command(core).arg(&order).arg(self.data), &file)?;
         let outcome = Outcome::read(&file, &arm, &settings)
             .with_context(|| format!("{} does not end with the result of its arm", file.display()))?;
         say(format_args!(
@@ -197,14 +158,9 @@ impl Pool<'_> {
         Ok(outcome)
     }
 
-    /// The example, on a core of its own: two runs of one thread get more done than one of two.
+    /// The example, on a core of its own.
     fn command(&self, core: usize) -> std::process::Command {
         let learn = self.paths.target.join("release/examples/learn");
-        if self.gpu {
-            return self.paths.command(learn);
-        }
-        let mut command = self.paths.command("taskset");
-        command.args(["--cpu-list", &core.to_string()]).arg(learn).env("RAYON_NUM_THREADS", "1");
-        command
+        if self.gpu { self.paths.command(learn) } else { pool::on_core(self.paths, core, &learn) }
     }
 }
