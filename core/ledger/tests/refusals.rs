@@ -150,7 +150,7 @@ fn whoever_vouched_for_work_that_was_proved_wrong_forfeits_too() {
     let no_replay = LedgerError::NoReplay { who: witness, origin };
     // Its word alone, and a word that was right, are no reason; nor is proof about it that isn't there.
     for entries in [vec![said(Finding::Same)], vec![said(Finding::Different), proved.clone()], vec![proved.clone()]] {
-        check(book(1, &[&open[..], &entries].concat()), forfeit(Code::Vouched), no_replay.clone());
+        check(book(1, &[&open[..], &entries].concat()), forfeit(Code::Vouched), no_replay);
     }
     let caught = [&open[..], &[said(Finding::Same), proved]].concat();
     check(book(1, &caught), forfeit(Code::Different), no_replay);
