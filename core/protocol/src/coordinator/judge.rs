@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::referee::{Found, Standing};
 use super::updates::{Name, Received};
 use super::{Coordinator, plan, quality};
-use crate::message::Reason;
 use crate::limits::MAX_AGE;
+use crate::message::Reason;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
 
