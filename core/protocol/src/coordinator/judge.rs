@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::referee::{Found, Standing};
 use super::updates::{Name, Received};
 use super::{Coordinator, plan, quality};
-use crate::limits::MAX_AGE;
 use crate::message::Reason;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
@@ -35,9 +34,8 @@ impl Coordinator {
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
         if let Some(usual) = plan::median(proven) {
             let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
-            // Where it would come too late, or late work counts for nothing, it can't wait.
-            let can_wait = |of: &Received<'_>| self.spec.round.stale > 0.0 && of.age < MAX_AGE;
-            received.retain(|of| !is_new(of) || !waits(of) || !can_wait(of));
+            // Where late work counts for nothing it can't wait.
+            received.retain(|of| self.spec.round.stale == 0.0 || !is_new(of) || !waits(of));
             let most = (MOST_UNPROVEN * usual) as u64;
             for update in received.iter_mut().filter(|of| is_new(of)) {
                 (update.tokens, update.say) = (update.tokens.min(most), 0);
