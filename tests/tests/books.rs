@@ -172,6 +172,27 @@ fn proof_takes_what_is_not_final_and_the_right_to_more() {
 }
 
 #[test]
+fn silence_does_not_keep_the_only_contributor_from_the_next_round() {
+    let people = people(1);
+    let mut desk = desk(&people);
+    desk.update(&people[0], 64);
+    fold(&mut desk);
+    // It started anew meanwhile and has nothing to show: its next update does not count, and the round goes again.
+    desk.update(&people[0], 64);
+    let asked = |(_, message): &(_, ToContributor)| match message {
+        ToContributor::Disclose { round: 0, segment } => Some(*segment),
+        _ => None,
+    };
+    let segment = desk.sent.iter().find_map(asked).unwrap();
+    desk.message(&people[0], ToCoordinator::Disclosed { round: 0, segment, dossier: None });
+    desk.now += 15_000;
+    desk.input(Input::Tick);
+    assert_eq!((verdict(&desk, &people[0]), desk.machine.head().0), (Verdict::Refused(Reason::Struck), 1));
+    desk.update(&people[0], 64);
+    assert_eq!(fold(&mut desk).round, 1);
+}
+
+#[test]
 fn silence_costs_what_nothing_speaks_for() {
     let people = people(2);
     let mut desk = desk(&people);

@@ -122,7 +122,7 @@ impl Coordinator {
         let contributors = plan::contributors(judged.iter().map(|(update, _)| update.peer));
         let accepted = plan::accept(&judged);
         if contributors < self.spec.round.quorum as usize {
-            self.referee.put_back(findings);
+            self.referee.put_back_proof(findings);
             return self.void(now);
         }
         let mut standings: BTreeMap<Id, Standing> = BTreeMap::new();

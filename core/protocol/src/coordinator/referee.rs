@@ -50,8 +50,8 @@ pub(super) struct Replay {
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// The contributor is to be asked for the dossier when it is here: the coordinator was restarted meanwhile, so
-    /// that its absence says nothing.
+    /// The contributor was or is to be asked for the dossier; but the coordinator was restarted meanwhile, so that it
+    /// says nothing if it is not there, or doesn't have the dossier any more.
     Due,
     /// It was asked, or is asked again when it is here.
     Asked,
@@ -157,6 +157,12 @@ impl Referee {
         self.findings.splice(0..0, findings);
     }
 
+    /// Too few were left for a round. Silence is no proof, and must not keep those who are here from the next one.
+    pub(super) fn put_back_proof(&mut self, mut findings: Vec<Found>) {
+        findings.retain(|found| found.finding != Finding::Missing);
+        self.put_back(findings);
+    }
+
     /// A round is about to settle, and with it what it pays is one round older.
     pub(super) fn expire(&mut self, round: u64, check: &Check, me: Id) {
         let old = |origin: u64| origin + u64::from(check.settle) <= round;
@@ -253,9 +259,8 @@ impl Coordinator {
     /// A contributor is here again, and may not have heard what it was asked.
     pub(super) fn ask_again(&mut self, who: Id) {
         let mut asked = Vec::new();
-        for ((_, round), replay) in self.referee.replays.range_mut((who, 0)..=(who, u64::MAX)) {
+        for ((_, round), replay) in self.referee.replays.range((who, 0)..=(who, u64::MAX)) {
             if let State::Due | State::Asked = replay.state {
-                replay.state = State::Asked;
                 asked.push((*round, replay.segment));
             }
         }
@@ -267,12 +272,15 @@ impl Coordinator {
     pub(super) fn disclosed(&mut self, who: Id, round: u64, segment: u8, dossier: Option<BlobRef>) {
         let (me, name) = (self.identity.id(), (who, round));
         let Some(replay) = self.referee.replays.get_mut(&name) else { return };
-        if replay.segment != segment || !matches!(replay.state, State::Asked) {
+        let was_asked = matches!(replay.state, State::Asked);
+        if replay.segment != segment || !(was_asked || matches!(replay.state, State::Due)) {
             return;
         }
         let Some(dossier) = dossier.filter(BlobRef::is_bounded) else {
             self.referee.replays.remove(&name);
-            self.referee.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
+            if was_asked {
+                self.referee.findings.push(Found { name, by: me, tokens: 0, finding: Finding::Missing });
+            }
             return;
         };
         let commit = replay.commit.clone();
