@@ -56,7 +56,7 @@ fn whoever_may_use_a_quarter_of_the_time_trains_much_slower_and_later_as_fast_as
         while newest.steps < from + 300 {
             newest = driver.progress().await;
         }
-        assert!(newest.tokens_per_s > 0.95 * full, "{} {full}", newest.tokens_per_s);
+        assert!(newest.tokens_per_s > 0.8 * full, "{} {full}", newest.tokens_per_s);
     });
 }
 
