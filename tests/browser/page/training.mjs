@@ -69,7 +69,7 @@ export default async function checks(suite) {
       const root = await navigator.storage.getDirectory();
       return (await (await root.getFileHandle('error-feedback')).getFile()).size;
     });
-    expect(kept > 1_000_000, `it keeps ${kept} bytes of what its update left out`);
+    expect(kept > 100_000, `it keeps ${kept} bytes of what its update left out`);
   });
 
   await suite.check('two contributors link directly', async (page) => {
