@@ -218,8 +218,8 @@ impl SimTrainer {
                 (self.training, self.awaits) = (None, None);
                 Vec::new()
             }
-            // It works by the test's clock.
-            Job::Pace { .. } => Vec::new(),
+            // It works by the test's clock, and has nothing to say.
+            Job::Pace { .. } | Job::Generate(_) | Job::Hush | Job::Pack => Vec::new(),
         }
     }
 

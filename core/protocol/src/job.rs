@@ -97,6 +97,33 @@ pub enum Job {
         /// From [`LEAST_PACE`](crate::limits::LEAST_PACE) to 100; less or more counts as these.
         percent: u8,
     },
+    /// Write on from a text with the base's weights as they are now, whether it trains or not. Answered by
+    /// [`Report::Generated`], several times; a newer order ends an older. Where it trains the two take turns: training
+    /// keeps four fifths of the time, and nothing of its results depends on it.
+    Generate(Ask),
+    /// End what `Generate` began.
+    Hush,
+    /// Pack the base as files for other programs. Answered by [`Report::Packed`]; training waits meanwhile, for as
+    /// long as it takes to copy the weights twice.
+    Pack,
+}
+
+/// A text to write on from, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct Ask {
+    /// Names the answer.
+    pub id: u32,
+    /// The text. With what is written it has at most as many bytes as the model has context, and
+    /// [`MAX_WRITTEN`](crate::limits::MAX_WRITTEN).
+    pub prompt: String,
+    /// Tokens to write at most.
+    pub tokens: u32,
+    /// 0: the likeliest token each time. Otherwise tokens are drawn, by the model's own probabilities at 1 and flatter
+    /// ones above; at most 10.
+    pub temperature: f32,
+    /// Where draws begin. The same seed draws the same.
+    pub seed: u64,
 }
 
 /// Which device to train on.
@@ -185,6 +212,21 @@ pub enum Report {
         /// One sentence.
         why: String,
     },
+    /// More of what [`Job::Generate`] asked for, about eight times a second.
+    Generated {
+        /// Which order is answered.
+        id: u32,
+        /// The weights that write, by name; zeros if there are none.
+        state: Hash,
+        /// What was written since the last report.
+        bytes: Bytes,
+        /// Tokens a second since the first, training's turns included.
+        tokens_per_s: f32,
+        /// Why nothing more comes, if so.
+        end: Option<End>,
+    },
+    /// A part of what [`Job::Pack`] asked for.
+    Packed(Packed),
     /// Something a person should know; training goes on (`fatal: false`) or can't (`true`).
     Trouble {
         /// What happened, what it means and what to do.
@@ -207,6 +249,65 @@ pub struct Progress {
     pub loss: f32,
     /// Tokens a second over the last seconds.
     pub tokens_per_s: f32,
+}
+
+/// Why a model stopped writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// It wrote as much as it was asked for.
+    Length,
+    /// It ended the text itself.
+    Text,
+    /// It can't read more than there is now.
+    Full,
+    /// It was told to, or asked for something else.
+    Stopped,
+    /// It could not go on, or not begin.
+    Failed {
+        /// What happened and what to do, for a person.
+        why: String,
+    },
+}
+
+/// A part of a model that is packed as files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+#[serde(rename_all = "lowercase")]
+pub enum Packed {
+    /// The next bytes of one ZIP archive. Parts come in order and without gaps.
+    Part {
+        /// The archive's file name, which names the weights too.
+        name: String,
+        /// Where in the archive it begins.
+        at: u64,
+        /// Bytes of the archive.
+        total: u64,
+        /// The part.
+        #[cfg_attr(feature = "tsify", tsify(type = "Uint8Array<ArrayBuffer>"))]
+        bytes: Bytes,
+    },
+    /// There will be none.
+    Failed {
+        /// What happened and what to do, for a person.
+        why: String,
+    },
+}
+
+/// What was written, as text: bytes that are no UTF-8 become U+FFFD, and while more may come a letter that isn't whole
+/// is left out.
+pub fn readable(bytes: &[u8], ended: bool) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let mut left = bytes.len();
+    for chunk in bytes.utf8_chunks() {
+        left -= chunk.valid().len() + chunk.invalid().len();
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() && (left > 0 || ended) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// The device that trains.
@@ -232,4 +333,21 @@ pub enum Backend {
     Wgpu,
     /// The processor.
     Cpu,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_grows_is_shown_by_whole_letters() {
+        let check = |bytes: &[u8], ended, expected: &str| assert_eq!(readable(bytes, ended), expected, "{bytes:?}");
+        let crab = "a 🦀".as_bytes();
+        (3..6).for_each(|length| check(&crab[..length], false, "a "));
+        check(crab, false, "a 🦀");
+        check(&crab[..4], true, "a \u{fffd}");
+        check(b"a\xffb\xff", false, "a\u{fffd}b");
+        check(b"a\xffb\xff", true, "a\u{fffd}b\u{fffd}");
+        check(b"", true, "");
+    }
 }

@@ -57,5 +57,9 @@ pub const MAX_REFUSALS: u32 = 8;
 /// The least share of the time that training can be set to, per cent: less would hardly make a step a round.
 pub const LEAST_PACE: u8 = 10;
 
+/// Bytes of a text that a model is asked to go on from and of what it writes, together: twice the context of the
+/// largest preset. The device keeps keys and values for so many, and a view shows them.
+pub const MAX_WRITTEN: usize = 2048;
+
 /// Rounds and loss points that a view keeps.
 pub const VIEW_HISTORY: usize = 256;

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::DeviceInfo;
+use crate::job::{DeviceInfo, End};
 use crate::message::PeerKind;
 
 /// A contributor's state.
@@ -59,8 +59,26 @@ pub struct Snapshot {
     pub bulk_direct: u64,
     /// Bytes of blobs received from the coordinator in this session.
     pub bulk_coordinator: u64,
+    /// What the model wrote when it was last asked to.
+    pub answer: Option<AnswerView>,
     /// The newest message to the person, if one stands.
     pub notice: Option<String>,
+}
+
+/// What the model wrote on request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "tsify", derive(tsify::Tsify))]
+pub struct AnswerView {
+    /// The request, by the name that it was given.
+    pub id: u32,
+    /// The hash of the weights that write, hex.
+    pub state: String,
+    /// What is written so far, at most [`MAX_WRITTEN`](crate::limits::MAX_WRITTEN) bytes of it.
+    pub text: String,
+    /// Tokens a second.
+    pub tokens_per_s: f32,
+    /// Why it is at its end, if it is.
+    pub end: Option<End>,
 }
 
 /// Others' work that a contributor runs again.

@@ -1,6 +1,6 @@
 //! What can go wrong outside the worker, which reports its troubles instead.
 
-/// Why an evaluation or an export did not happen.
+/// Why an evaluation, an export or a text did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainerError {
     /// No device, and why, for a person.
@@ -20,6 +20,26 @@ pub enum TrainerError {
     /// No shard is long enough for one window.
     #[error("no held-out shard has the {0} bytes of one window")]
     NoText(u32),
+    /// Nothing to go on from.
+    #[error("there is no text to go on from. Write a few words first")]
+    NoPrompt,
+    /// More to go on from than leaves room for a byte more.
+    #[error("the text to go on from has {got} bytes, and this model reads and writes {most} in all. Shorten it")]
+    LongPrompt {
+        /// Its bytes.
+        got: usize,
+        /// The model's context, or [`MAX_WRITTEN`](tributary_protocol::limits::MAX_WRITTEN) if that is less.
+        most: usize,
+    },
+    /// A temperature that is none.
+    #[error("the temperature is {0}, and must be a number from 0 to 10")]
+    Temperature(f32),
+    /// Weights, or what came of them, that are no numbers.
+    #[error("the model's weights are not all numbers, or lead to what is none, so it can't write. A later round may")]
+    NotNumbers,
+    /// The weights don't fit a file's form.
+    #[error("the weights can't be packed: {0}")]
+    Pack(String),
     /// A file can't be written.
     #[error("{path} can't be written: {error}. Check that the folder may be written and has room.")]
     Write {

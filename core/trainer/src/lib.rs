@@ -6,6 +6,8 @@
 //! browser's worker must not block, except [`Evaluator`], which is for native programs.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answer;
+mod archive;
 mod backward;
 mod data;
 mod device;
@@ -13,6 +15,7 @@ mod error;
 mod eval;
 mod export;
 mod fault;
+mod generate;
 mod judge;
 mod likeness;
 mod meter;
@@ -41,6 +44,7 @@ pub use error::TrainerError;
 pub use eval::Evaluator;
 pub use export::export;
 pub use fault::Fault;
+pub use generate::{Generator, Turn};
 pub use judge::{Evidence, Judgement, Look};
 pub use likeness::{Likeness, Match};
 pub use params::initial_weights;

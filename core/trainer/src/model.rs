@@ -4,7 +4,8 @@
 //! and every weight gradient another. Rotary positions act on the whole fused query-key-value row
 //! at once: the tables rotate query and key heads, scale the query by 1/√d and leave the value
 //! heads as they are. Query heads that share a key head are stacked along the sequence, so that
-//! grouped-query attention copies no keys.
+//! grouped-query attention copies no keys. Whoever generates keeps the keys and values of what was read before and
+//! gives them to the attention of the next tokens; all else is one computation for both.
 
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -34,7 +35,7 @@ pub(crate) struct Dims {
 }
 
 impl Dims {
-    fn new(spec: &ModelSpec, batch: usize, seq: usize) -> Self {
+    pub(crate) fn new(spec: &ModelSpec, batch: usize, seq: usize) -> Self {
         Self {
             batch,
             seq,
@@ -72,9 +73,13 @@ pub(crate) struct Model {
     pub(crate) cos: Tensor<5>,
     /// The same shape: what the other half's value is multiplied with.
     pub(crate) sin: Tensor<5>,
-    /// `[1, 1, group * seq, seq]`: 0 where a query may look, else [`MASKED`].
-    mask: Tensor<4>,
+    /// `[1, 1, group * seq, keys]`: 0 where a query may look, else [`MASKED`]. Keys are the sequence's own, or all that
+    /// a generator has room for.
+    pub(crate) mask: Tensor<4>,
 }
+
+/// A layer's keys, rotated, and values, each `[batch, kv_heads, tokens, head]`.
+pub(crate) type KeysAndValues = [Tensor<4>; 2];
 
 /// What the backward pass needs of a layer's forward pass.
 pub(crate) struct LayerTape {
@@ -113,6 +118,39 @@ pub(crate) struct Tape {
     pub(crate) last: Normed,
 }
 
+/// The tables of rotary positions 0 to `dims.seq`, as [`Model`] has them: cosines and sines.
+pub(crate) fn rotary(spec: &ModelSpec, dims: &Dims, device: &Device) -> [Tensor<5>; 2] {
+    let half = dims.head / 2;
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    for position in 0..dims.seq {
+        for head in 0..dims.all_heads() {
+            let scale = if head < dims.heads { 1.0 / (dims.head as f64).sqrt() } else { 1.0 };
+            let rotated = head < dims.heads + dims.kv_heads;
+            for sign in [-1.0, 1.0] {
+                for i in 0..half {
+                    // The angle in f32, as the reference has it.
+                    let exponent = -2.0 * i as f64 / dims.head as f64;
+                    let angle = position as f32 * f64::from(spec.rope_theta).powf(exponent) as f32;
+                    let angle = if rotated { f64::from(angle) } else { 0.0 };
+                    cos.push((scale * angle.cos()) as f32);
+                    sin.push((scale * sign * angle.sin()) as f32);
+                }
+            }
+        }
+    }
+    let shape = [1, dims.seq, dims.all_heads(), 2, half];
+    [cos, sin].map(|table| Tensor::from_data(TensorData::new(table, shape), device))
+}
+
+/// `[1, 1, group * seq, keys]`: what `dims.seq` queries from position `first` on may see of so many keys from
+/// position 0 on.
+pub(crate) fn mask(dims: &Dims, first: usize, keys: usize, device: &Device) -> Tensor<4> {
+    let rows = dims.group() * dims.seq;
+    let allowed = |query: usize, key: usize| if key <= query { 0.0 } else { MASKED };
+    let mask: Vec<f32> = (0..rows * keys).map(|i| allowed(first + i / keys % dims.seq, i % keys)).collect();
+    Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
+}
+
 /// `x` to the rows of `weight`, `[out, in]`.
 fn project(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     x.clone().matmul(weight.clone().transpose())
@@ -122,44 +160,30 @@ impl Model {
     /// Tables for batches of `batch` sequences of `seq` tokens.
     pub(crate) fn new(spec: &ModelSpec, batch: usize, seq: usize, device: &Device) -> Self {
         let dims = Dims::new(spec, batch, seq);
-        let half = dims.head / 2;
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in 0..seq {
-            for head in 0..dims.all_heads() {
-                let scale = if head < dims.heads { 1.0 / (dims.head as f64).sqrt() } else { 1.0 };
-                let rotated = head < dims.heads + dims.kv_heads;
-                for sign in [-1.0, 1.0] {
-                    for i in 0..half {
-                        // The angle in f32, as the reference has it.
-                        let exponent = -2.0 * i as f64 / dims.head as f64;
-                        let angle = position as f32 * f64::from(spec.rope_theta).powf(exponent) as f32;
-                        let angle = if rotated { f64::from(angle) } else { 0.0 };
-                        cos.push((scale * angle.cos()) as f32);
-                        sin.push((scale * sign * angle.sin()) as f32);
-                    }
-                }
-            }
-        }
-        let shape = [1, seq, dims.all_heads(), 2, half];
-        let allowed = |query: usize, key: usize| if key <= query { 0.0 } else { MASKED };
-        let mask: Vec<f32> = (0..dims.group() * seq * seq).map(|i| allowed(i / seq % seq, i % seq)).collect();
-        Self {
-            dims,
-            cos: Tensor::from_data(TensorData::new(cos, shape), device),
-            sin: Tensor::from_data(TensorData::new(sin, shape), device),
-            mask: Tensor::from_data(TensorData::new(mask, [1, 1, dims.group() * seq, seq]), device),
-        }
+        let [cos, sin] = rotary(spec, &dims, device);
+        Self { dims, cos, sin, mask: mask(&dims, 0, seq, device) }
     }
 
     /// Logits `[rows, vocab]` for `tokens`, `[rows]`, and what the backward pass needs. The tape of a
     /// forward pass alone is dropped layer by layer if `keep` is false.
     pub(crate) fn forward(&self, params: &Params, tokens: Tensor<1, Int>, keep: bool) -> (Tensor<2>, Tape) {
-        let Params(params) = params;
+        self.forward_among(params, tokens, keep, |_, own| own)
+    }
+
+    /// The same where tokens look at more than each other: `all` gets a layer's number with the keys and values of
+    /// these tokens, and gives those that they look at, in the order of the mask's columns.
+    pub(crate) fn forward_among(
+        &self,
+        Params(params): &Params,
+        tokens: Tensor<1, Int>,
+        keep: bool,
+        mut all: impl FnMut(usize, KeysAndValues) -> KeysAndValues,
+    ) -> (Tensor<2>, Tape) {
         let mut x = params[0].clone().select(0, tokens);
         let mut layers = Vec::new();
         for layer in 0..self.dims.layers {
             let first = 1 + layer * LAYER_BLOCKS;
-            let (next, tape) = self.layer(x, &params[first..first + LAYER_BLOCKS]);
+            let (next, tape) = self.layer(x, &params[first..first + LAYER_BLOCKS], |own| all(layer, own));
             x = next;
             if keep {
                 layers.push(tape);
@@ -170,11 +194,17 @@ impl Model {
         (logits, Tape { layers, last })
     }
 
-    fn layer(&self, x: Tensor<2>, params: &[Tensor<2>]) -> (Tensor<2>, LayerTape) {
+    fn layer(
+        &self,
+        x: Tensor<2>,
+        params: &[Tensor<2>],
+        all: impl FnOnce(KeysAndValues) -> KeysAndValues,
+    ) -> (Tensor<2>, LayerTape) {
         let [norm1, qkv, out, norm2, gate_up, down] = params else { unreachable!("a layer has six blocks") };
         let dims = &self.dims;
         let attention_in = self.norm(x.clone(), norm1);
-        let (query, key, value) = self.heads(project(&attention_in.output, qkv));
+        let (query, own) = self.heads(project(&attention_in.output, qkv));
+        let [key, value] = all(own);
         let scores = query.clone().matmul(key.clone().transpose()) + self.mask.clone();
         let weights = softmax(scores, 3);
         let attended = weights.clone().matmul(value.clone());
@@ -212,7 +242,7 @@ impl Model {
     }
 
     /// Fused rows `[rows, all_heads * head]` to rotated query, key and value.
-    fn heads(&self, fused: Tensor<2>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+    fn heads(&self, fused: Tensor<2>) -> (Tensor<4>, KeysAndValues) {
         let Dims { batch, seq, heads, kv_heads, head, .. } = self.dims;
         let fused = fused.reshape([batch, seq, self.dims.all_heads(), 2, head / 2]);
         let rotated = fused.clone() * self.cos.clone() + fused.flip([3]) * self.sin.clone();
@@ -221,7 +251,7 @@ impl Model {
         let query = query.permute([0, 2, 3, 1, 4]).reshape([batch, kv_heads, self.dims.group() * seq, head]);
         let key = rotated.clone().narrow(2, heads, kv_heads).swap_dims(1, 2);
         let value = rotated.narrow(2, heads + kv_heads, kv_heads).swap_dims(1, 2);
-        (query, key, value)
+        (query, [key, value])
     }
 
     /// Stacked query heads `[batch, kv_heads, group * seq, head]` to `[batch, seq, heads, head]`.

@@ -1,6 +1,6 @@
 //! One run on one device: a replica, the data that it trains on, and what its losses say.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use bytes::Bytes;
 use tributary_protocol::check::TraceRef;
 use tributary_protocol::fold::{self, state_hash};
@@ -134,6 +134,17 @@ impl Session {
 
     pub(crate) fn can_step(&self) -> bool {
         self.training && !self.starved && self.replica.is_some()
+    }
+
+    /// Whether no step is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The run, the base and its name, and the device; `None` before the first base.
+    pub(crate) fn shared(&self) -> Option<(&RunSpec, &[f32], Hash, Device)> {
+        let replica = self.replica.as_ref()?;
+        Some((&self.spec, replica.base(), replica.hash(), self.opened.device.clone()))
     }
 
     pub(crate) fn train(&mut self, round: u64, seed: Hash) {

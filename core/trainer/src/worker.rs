@@ -2,6 +2,9 @@
 //!
 //! Jobs are done in the order they come; between steps, its own and those of another's work that it runs again, the
 //! worker looks for the next one without waiting. Steps are queued ahead on a GPU only for as long as a Stop may take to answer.
+//! Where somebody asked for a text, training and writing take turns.
+
+mod asked;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,10 +15,11 @@ use futures::channel::mpsc;
 use futures::future::{Either, LocalBoxFuture, select};
 use futures::{FutureExt, SinkExt, StreamExt};
 use tributary_protocol::check::ReplayOrder;
-use tributary_protocol::job::{DeviceChoice, Job, Progress, Report};
+use tributary_protocol::job::{DeviceChoice, End, Job, Progress, Report};
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::{Hash, Id};
 
+use crate::answer::Answer;
 use crate::device::{self, Opened};
 use crate::judge::{Evidence, Judgement, Look};
 use crate::pace::Pace;
@@ -59,6 +63,7 @@ pub async fn run(host: impl Host, mut jobs: mpsc::Receiver<Job>, reports: mpsc::
         session: None,
         manifest: Bytes::new(),
         replay: None,
+        answer: None,
         pace: Pace::default(),
         reported_ms: 0,
     };
@@ -74,18 +79,13 @@ pub async fn run(host: impl Host, mut jobs: mpsc::Receiver<Job>, reports: mpsc::
                     continue;
                 }
             }
-        } else if worker.session.as_ref().is_some_and(Session::can_step) {
+        } else if worker.trains() || worker.answer.is_some() {
             match jobs.next().now_or_never() {
                 Some(job) => job,
                 None => {
-                    if let Some(rest) = worker.rest() {
-                        rest.await;
-                        continue;
-                    }
-                    if worker.step().await.is_err() {
+                    if worker.turn().await.is_err() {
                         return;
                     }
-                    worker.host.breathe().await;
                     continue;
                 }
             }
@@ -107,6 +107,8 @@ struct Worker<H> {
     manifest: Bytes,
     /// Another's work that is run again. Somebody waits for it and it is short, so training waits for it.
     replay: Option<LocalBoxFuture<'static, Report>>,
+    /// What somebody asked the model to write.
+    answer: Option<Answer>,
     pace: Pace,
     reported_ms: u64,
 }
@@ -127,6 +129,9 @@ impl<H: Host> Worker<H> {
                 self.pace.set(percent);
                 return Ok(());
             }
+            Job::Generate(ask) => return self.answer(&ask).await,
+            Job::Hush => return self.hush(End::Stopped).await,
+            Job::Pack => return self.pack().await,
             job => job,
         };
         let Some(session) = &mut self.session else {
@@ -134,7 +139,7 @@ impl<H: Host> Worker<H> {
             return Ok(());
         };
         match job {
-            Job::Start { .. } | Job::Pace { .. } => Ok(()),
+            Job::Start { .. } | Job::Pace { .. } | Job::Generate(_) | Job::Hush | Job::Pack => Ok(()),
             Job::Base { round, hash, weights } => {
                 let now = self.host.now_ms();
                 let report = match attempt(|| session.rebase(now, round, hash, &weights)) {
@@ -191,6 +196,7 @@ impl<H: Host> Worker<H> {
             let info = session.info().clone();
             return self.report(Report::Ready(info)).await;
         }
+        self.hush(End::Stopped).await?;
         (self.session, self.replay) = (None, None);
         let opened = match spec.check().map_err(|error| error.to_string()) {
             Ok(()) => device::open(choice).await,
@@ -217,6 +223,30 @@ impl<H: Host> Worker<H> {
         for want in wants {
             self.report(Report::Need(want)).await?;
         }
+        Ok(())
+    }
+
+    fn trains(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::can_step)
+    }
+
+    /// A little of what there is to do: of a text, of a rest, or of training.
+    async fn turn(&mut self) -> Result<(), Gone> {
+        let quiet = self.session.as_ref().is_none_or(Session::is_quiet);
+        if self.answer.as_ref().is_some_and(|answer| !self.trains() || quiet && answer.is_due()) {
+            self.write().await?;
+        } else if let Some(rest) = self.rest() {
+            rest.await;
+            return Ok(());
+        } else if self.answer.is_some() {
+            let begun = self.host.now_ms();
+            self.step().await?;
+            let took = self.host.now_ms().saturating_sub(begun);
+            self.answer.iter_mut().for_each(|answer| answer.trained(took));
+        } else {
+            self.step().await?;
+        }
+        self.host.breathe().await;
         Ok(())
     }
 
@@ -317,6 +347,8 @@ impl<H: Host> Worker<H> {
         let what =
             format!("The device stopped working ({why}). The work since the last update is lost; it is opened again.");
         self.trouble(what, false).await?;
+        let why = "The device stopped working meanwhile. Ask again.".to_owned();
+        self.hush(End::Failed { why }).await?;
         let opened = match (losses > MOST_LOSSES, choice) {
             (false, _) => device::open(choice).await,
             (true, DeviceChoice::Auto) => device::open(DeviceChoice::Cpu).await.map(|opened| {

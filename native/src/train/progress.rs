@@ -303,6 +303,7 @@ mod tests {
             bytes_round_down: 0,
             bulk_direct: 0,
             bulk_coordinator: 0,
+            answer: None,
             notice: None,
         }
     }

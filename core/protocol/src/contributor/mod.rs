@@ -20,6 +20,7 @@ mod show;
 mod traffic;
 mod witness;
 mod work;
+mod written;
 
 use std::collections::VecDeque;
 
@@ -39,6 +40,7 @@ use receipts::{Receipts, Terms};
 use show::History;
 use traffic::Meter;
 use witness::Witness;
+use written::Written;
 
 /// Milliseconds that the coordinator has for its welcome. It answers at once, so after this the
 /// connection is dead, whatever the transport believes.
@@ -260,6 +262,7 @@ pub struct Contributor {
     progress: Option<Progress>,
     history: History,
     receipts: Receipts,
+    written: Written,
     out: VecDeque<Output>,
 }
 
@@ -290,6 +293,7 @@ impl Contributor {
             promises: VecDeque::new(),
             status_at: 0,
             progress: None,
+            written: Written::default(),
             out: VecDeque::new(),
         }
     }

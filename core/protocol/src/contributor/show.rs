@@ -197,6 +197,7 @@ impl Contributor {
             bytes_round_down: self.meter.in_round().1,
             bulk_direct: self.meter.totals().bulk_direct,
             bulk_coordinator: self.meter.totals().bulk_coordinator,
+            answer: self.written.view(),
             notice: history.notice.clone(),
         }
     }

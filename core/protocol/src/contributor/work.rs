@@ -88,7 +88,13 @@ impl Contributor {
                     self.out.push_back(Output::Send(ToCoordinator::Pass { round }));
                 }
             }
+            Report::Generated { id, state, bytes, tokens_per_s, end } => {
+                self.written.take(id, state, &bytes, tokens_per_s, end);
+            }
+            // The host's, which asked for it.
+            Report::Packed(_) => {}
             Report::Trouble { what, fatal: true } => {
+                self.written.break_off(&what);
                 // Start begins anew, with a trainer that is asked anew.
                 self.trainer = Trainer::Off;
                 self.base = Base::None;
