@@ -9,12 +9,12 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use tokio::time::timeout;
 use tributary_peer::{Control, Options, Platform, Snapshots, TrainerLink};
-use tributary_protocol::job::{DeviceChoice, Job, Report};
+use tributary_protocol::job::{Ask, DeviceChoice, End, Job, Report};
 use tributary_protocol::limits::CHUNK;
 use tributary_protocol::message::{Message, PeerKind, Roster, RosterPeer, ToContributor, ToCoordinator, Welcome};
 use tributary_protocol::spec::RoundRule;
-use tributary_protocol::view::{self, PathView, Snapshot};
-use tributary_protocol::{BlobRef, Id, Identity, Millis};
+use tributary_protocol::view::{self, PathView, Phase, Snapshot};
+use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis};
 use tributary_swarm::{BlobStore, Config, Event, Events, Handle, MemoryStore, Multiaddr};
 use tributary_tests::{Run, tiny_run};
 
@@ -84,7 +84,7 @@ struct Bench {
     /// What the contributor has to give.
     store: Arc<MemoryStore>,
     jobs: mpsc::Receiver<Job>,
-    _reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<Report>,
     run: Run,
 }
 
@@ -127,7 +127,7 @@ impl Bench {
             snapshots,
             store: node.store,
             jobs,
-            _reports: answers,
+            reports: answers,
             run,
         };
         let hello = bench.message().await;
@@ -239,4 +239,26 @@ async fn an_upload_cap_holds_from_when_it_is_set() {
     bench.coordinator.handle.fetch(bench.me, blob).await.unwrap();
     // One chunk at once, the others one in a quarter of a second.
     assert!(begun.elapsed() >= Duration::from_millis(600), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_text_is_shown_to_its_end_while_nothing_else_goes_on() {
+    let mut bench = Bench::new().await;
+    bench.control.stop();
+    bench.until(|view| view.phase == Phase::Idle).await;
+    let ask = Ask { id: 7, prompt: "a".to_owned(), tokens: 3, temperature: 0.5, seed: 1 };
+    bench.control.generate(ask.clone());
+    assert_eq!(timeout(PATIENCE, bench.jobs.next()).await.unwrap(), Some(Job::Generate(ask)));
+    let state = Hash::of(b"state");
+    // So close together that no snapshot is due for the second by time.
+    for (bytes, end) in [("wr\u{f6}", None), ("te", Some(End::Length))] {
+        let bytes = Bytes::from_static(bytes.as_bytes());
+        bench.reports.try_send(Report::Generated { id: 7, state, bytes, tokens_per_s: 9.5, end }).unwrap();
+    }
+    let view = bench.until(|view| view.answer.as_ref().is_some_and(|answer| answer.end.is_some())).await;
+    let answer = view.answer.unwrap();
+    assert_eq!((answer.id, answer.state, answer.text.as_str()), (7, state.to_string(), "wr\u{f6}te"));
+    assert_eq!((answer.tokens_per_s, answer.end), (9.5, Some(End::Length)));
+    bench.control.hush();
+    assert_eq!(timeout(PATIENCE, bench.jobs.next()).await.unwrap(), Some(Job::Hush));
 }

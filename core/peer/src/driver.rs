@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -39,9 +40,18 @@ pub(crate) struct Driver<P: Platform> {
     handle: Handle,
     store: Arc<dyn BlobStore>,
     show: Show,
-    shown: Option<(Millis, Phase, Link)>,
+    shown: Option<Shown>,
     measured_at: Millis,
     bad_frames: u32,
+}
+
+/// What of the newest snapshot is to be shown at once when it changes.
+struct Shown {
+    at: Millis,
+    phase: Phase,
+    link: Discriminant<Link>,
+    /// The answer, and whether it has ended.
+    answer: Option<(u32, bool)>,
 }
 
 impl<P: Platform> Driver<P> {
@@ -108,8 +118,7 @@ impl<P: Platform> Driver<P> {
                     Some(Command::Finish) => self.input(Input::Finish),
                     Some(Command::Stop) => self.input(Input::Stop),
                     Some(Command::UploadLimit(limit)) => self.handle.set_upload_limit(limit),
-                    // A wish that changes nothing of what is agreed with others, so the machine needn't know.
-                    Some(Command::Pace(percent)) => self.waiting.push_back(Job::Pace { percent }),
+                    Some(Command::Order(job)) => self.order(job),
                     Some(Command::Quit) | None => {
                         self.input(Input::Stop);
                         self.act();
@@ -120,7 +129,10 @@ impl<P: Platform> Driver<P> {
                     Some(event) => self.event(event),
                     None => return,
                 },
-                report = reports.next() => self.input(Input::Report(report.unwrap_or_else(trainer_is_gone))),
+                report = reports.next() => match report.unwrap_or_else(trainer_is_gone) {
+                    Report::Packed(part) => self.platform.packed(part),
+                    report => self.input(Input::Report(report)),
+                },
                 (hash, result) = poll_fn(|cx| match &mut next_fetch {
                     Some(fetches) => fetches.poll_next_unpin(cx).map(|done| done.expect("there is a fetch")),
                     None => Poll::Pending,
@@ -136,6 +148,13 @@ impl<P: Platform> Driver<P> {
 
     fn input(&mut self, input: Input) {
         self.machine.handle(self.platform.now(), input);
+    }
+
+    /// Gives the trainer an order of the person's, in place of one of its kind that still waits.
+    fn order(&mut self, job: Job) {
+        let kind = discriminant(&job);
+        self.waiting.retain(|waiting| discriminant(waiting) != kind);
+        self.waiting.push_back(job);
     }
 
     fn event(&mut self, event: Event) {
@@ -222,20 +241,22 @@ impl<P: Platform> Driver<P> {
     fn show_if_due(&mut self) {
         let now = self.platform.now();
         let snapshot = self.machine.snapshot(now);
-        let due = self.shown.as_ref().is_none_or(|(at, phase, link)| {
-            let changed =
-                *phase != snapshot.phase || std::mem::discriminant(link) != std::mem::discriminant(&snapshot.link);
-            changed || now >= at + SHOW_EVERY_MS
+        let link = discriminant(&snapshot.link);
+        // A text that has begun or ended is shown at once: afterwards there may be nothing that wakes this up.
+        let answer = snapshot.answer.as_ref().map(|answer| (answer.id, answer.end.is_some()));
+        let due = self.shown.as_ref().is_none_or(|shown| {
+            let changed = shown.phase != snapshot.phase || (shown.link, shown.answer) != (link, answer);
+            changed || now >= shown.at + SHOW_EVERY_MS
         });
         if due {
-            self.shown = Some((now, snapshot.phase.clone(), snapshot.link.clone()));
+            self.shown = Some(Shown { at: now, phase: snapshot.phase.clone(), link, answer });
             self.show.show(snapshot);
         }
     }
 
     /// Keeps a timer that is early enough; an idle contributor has none.
     fn set_timer(&self, timer: &mut Option<(Millis, Pin<Box<P::Sleep>>)>) {
-        let show = self.shown.as_ref().filter(|(_, phase, _)| *phase != Phase::Idle).map(|(at, ..)| at + SHOW_EVERY_MS);
+        let show = self.shown.as_ref().filter(|shown| shown.phase != Phase::Idle).map(|shown| shown.at + SHOW_EVERY_MS);
         let Some(wake_at) = [self.machine.wake_at(), show].into_iter().flatten().min() else { return };
         if timer.as_ref().is_none_or(|(at, _)| wake_at < *at) {
             let ms = wake_at.saturating_sub(self.platform.now());

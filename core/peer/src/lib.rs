@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
-use tributary_protocol::job::{DeviceChoice, Job, Report};
+use tributary_protocol::job::{Ask, DeviceChoice, Job, Packed, Report};
 use tributary_protocol::message::PeerKind;
 use tributary_protocol::{Hash, Identity, Millis};
 use tributary_swarm::{BlobStore, Events, Handle, Multiaddr};
@@ -39,6 +39,9 @@ pub trait Platform {
 
     /// Keeps a few hundred bytes over restarts, in place of what was kept before.
     fn remember(&self, bytes: Bytes);
+
+    /// Takes a part of the model that [`Control::pack`] asked for. Whoever never asks needn't.
+    fn packed(&self, _part: Packed) {}
 }
 
 /// Who contributes, and where to.
@@ -76,13 +79,14 @@ pub struct TrainerLink {
 #[derive(Debug, Clone)]
 pub struct Control(mpsc::Sender<Command>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Command {
     Start,
     Finish,
     Stop,
     UploadLimit(Option<u64>),
-    Pace(u8),
+    /// A wish that changes nothing of what is agreed with others, so the machine needn't know.
+    Order(Job),
     Quit,
 }
 
@@ -112,7 +116,22 @@ impl Control {
 
     /// From now on train so many per cent of the time.
     pub fn pace(&mut self, percent: u8) {
-        self.send(Command::Pace(percent));
+        self.send(Command::Order(Job::Pace { percent }));
+    }
+
+    /// Have the model write on from a text; snapshots show what it writes. Another request ends the one before.
+    pub fn generate(&mut self, ask: Ask) {
+        self.send(Command::Order(Job::Generate(ask)));
+    }
+
+    /// Have it write no more.
+    pub fn hush(&mut self) {
+        self.send(Command::Order(Job::Hush));
+    }
+
+    /// Pack the model as files, which [`Platform::packed`] gets.
+    pub fn pack(&mut self) {
+        self.send(Command::Order(Job::Pack));
     }
 
     /// Stop now and end the driver.
