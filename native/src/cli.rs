@@ -25,6 +25,7 @@ Examples:
   tributary serve --data data --state state
   tributary train http://127.0.0.1:8080
   tributary model export --state state --out model
+  tributary model generate --state state --prompt \"Once upon a time\"
   tributary ledger verify http://127.0.0.1:8080
   tributary chain status --rpc http://127.0.0.1:8545
   tributary identity export --out tributary-identity.txt
@@ -75,6 +76,8 @@ pub(crate) enum DataCommand {
 pub(crate) enum ModelCommand {
     /// Write a coordinator's newest weights as a folder that Hugging Face transformers loads
     Export(ExportArgs),
+    /// Have a coordinator's newest weights write on from a text
+    Generate(GenerateArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -167,6 +170,28 @@ pub(crate) struct ExportArgs {
     /// Folder for model.safetensors, config.json and the tokenizer
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The coordinator's state folder; the coordinator may be running
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_STATE", hide_env_values = true, default_value = "state")]
+    pub(crate) state: PathBuf,
+    /// The text to write on from
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Tokens to write at most; with the prompt they have to fit what the model reads
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) tokens: u32,
+    /// 0 takes the likeliest token each time; 1 draws by the model's own probabilities, more is wilder, at most 10
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    pub(crate) temperature: f32,
+    /// Where draws begin: the same seed draws the same
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Device to compute on: auto, gpu or cpu [default: auto]
+    #[arg(long, value_name = "DEVICE", env = "TRIBUTARY_DEVICE", hide_env_values = true, value_parser = device)]
+    pub(crate) device: Option<DeviceChoice>,
 }
 
 #[derive(Debug, Args)]

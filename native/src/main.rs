@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod data;
 mod files;
+mod generate;
 mod identity;
 mod ledger;
 mod model;
@@ -46,6 +47,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(config::train(args, cli.config.as_deref())?),
         Command::Data { command: DataCommand::Import(args) } => data::import(&args),
         Command::Model { command: ModelCommand::Export(args) } => model::export(&args),
+        Command::Model { command: ModelCommand::Generate(args) } => generate::run(&args),
         Command::Ledger { command: LedgerCommand::Verify(args) } => ledger::verify(&args),
         Command::Chain { command } => chain::run(&command),
         Command::Identity(args) => {

@@ -1,7 +1,8 @@
-//! The trained model as files for other programs.
+//! The trained model: a coordinator's newest weights, and the same as files for other programs.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -12,17 +13,17 @@ use crate::files;
 use crate::output::Output;
 use crate::serve::newest::Newest;
 
-/// `tributary model export`: the newest settled state of a coordinator, running or not.
-pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<()> {
-    let Some(newest) = Newest::read(&args.state)? else {
-        bail!("{} holds no run yet; name the folder that `tributary serve --state` uses", args.state.display());
+/// The newest settled state of a coordinator, running or not, and its weights.
+pub(crate) fn newest(state: &Path) -> anyhow::Result<(Newest, Vec<f32>)> {
+    let Some(newest) = Newest::read(state)? else {
+        bail!("{} holds no run yet; name the folder that `tributary serve --state` uses", state.display());
     };
-    let path = files::blob_path(&args.state.join("blobs"), &newest.base.hash);
+    let path = files::blob_path(&state.join("blobs"), &newest.base.hash);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         // The coordinator may have folded a round between the two reads.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("the weights that {} names are gone; if the coordinator is running, try again", args.state.display())
+            bail!("the weights that {} names are gone; if the coordinator is running, try again", state.display())
         }
         Err(error) => return Err(files::trouble("read the weights", &path, &error)),
     };
@@ -32,8 +33,14 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<()> {
             path.display()
         );
     }
+    Ok((newest, fold::f32_from_le(&bytes)))
+}
+
+/// `tributary model export`: files of the newest weights.
+pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    let (newest, weights) = newest(&args.state)?;
     fs::create_dir_all(&args.out).map_err(|e| files::trouble("make the folder", &args.out, &e))?;
-    let (spec, weights) = (&newest.spec, fold::f32_from_le(&bytes));
+    let spec = &newest.spec;
     tributary_trainer::export(&spec.model, spec.tokenizer, &weights, &args.out)
         .with_context(|| format!("cannot export to {}", args.out.display()))?;
     Output::new().event(
