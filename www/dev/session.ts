@@ -5,8 +5,11 @@ import type { Session } from '../src/session.ts';
 import { say } from '../src/strings.ts';
 import { emptyView, type View } from '../src/view/view.ts';
 import type {
+  AnswerView,
+  Ask,
   EarningsView,
   LossPoint,
+  Packed,
   PeerRow,
   ReceiptRow,
   RoundRow,
@@ -33,11 +36,15 @@ class FakeSession
       | 'crashed'
       | 'dispose'
       | 'limitUpload'
+      | 'generate'
+      | 'hush'
+      | 'pack'
     >
 {
   readonly view: View = emptyView();
   #timer = 0;
   #began = 0;
+  #answer: AnswerView | undefined;
 
   constructor(
     _device: string,
@@ -99,6 +106,29 @@ class FakeSession
 
   limitUpload(): void {}
 
+  generate({ id, tokens }: Ask): void {
+    this.#answer = { id, state: 'ab'.repeat(32), text: '', tokens_per_s: 0, end: undefined };
+    const told = 'the river ran on to the sea, and nobody had asked it to. '.repeat(20).slice(0, tokens);
+    const timer = window.setInterval(() => {
+      const answer = this.#answer;
+      if (answer?.id !== id || answer.end !== undefined) return clearInterval(timer);
+      const text = told.slice(0, answer.text.length + 6);
+      this.#answer = { ...answer, text, tokens_per_s: 24.2, end: text === told ? 'full' : undefined };
+      this.#emit();
+    }, 250);
+  }
+
+  hush(): void {
+    if (this.#answer) this.#answer = { ...this.#answer, end: 'stopped' };
+  }
+
+  pack(onPart: (part: Packed) => void): void {
+    const bytes = new Uint8Array(1_000_000);
+    for (let at = 0; at < 4_000_000; at += bytes.length) {
+      onPart({ part: { name: 'tributary-model-abababab.zip', at, total: 4_000_000, bytes } });
+    }
+  }
+
   dispose(): void {
     this.stop();
     this.view.snapshot = undefined;
@@ -107,7 +137,7 @@ class FakeSession
 
   #emit(): void {
     const since = performance.now() - this.#began;
-    this.view.snapshot = snapshot(since);
+    this.view.snapshot = { ...snapshot(since), answer: this.#answer };
     this.view.at = performance.now();
     this.changed();
   }
@@ -128,7 +158,7 @@ function earnings(): EarningsView {
   return { ...held, forfeited: 480_000, proof: { kind: 'bad', why } };
 }
 
-function snapshot(since: number): Snapshot {
+function snapshot(since: number): Omit<Snapshot, 'answer'> {
   const cpu = moment === 'cpu';
   return {
     me: ME,
@@ -161,6 +191,7 @@ function snapshot(since: number): Snapshot {
     loss: 1.412,
     credits: 18_238_864,
     earnings: earnings(),
+    witness: { segments: 3, tokens: 12_288, now: undefined },
     losses: Array.from({ length: ROUNDS }, (_, i): LossPoint => {
       const curve = 1.9 + 4.2 * Math.exp(-i / 9);
       return { round: i, heldout: curve, own: i === 3 ? undefined : curve - 0.12 + 0.09 * Math.sin(i * 2.3) };

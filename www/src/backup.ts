@@ -1,6 +1,6 @@
 // Who this tab is, as a file: saved, restored, and said to be missing until it is there.
 
-import { byId, make, sentence, setList, setNote, setText } from './dom.ts';
+import { byId, make, saveFile, sentence, setList, setNote, setText } from './dom.ts';
 import { type Identity, identity, look, noteEarned, noteSaved, replace } from './identity.ts';
 import { loadNet } from './net.ts';
 import { say } from './strings.ts';
@@ -97,12 +97,7 @@ async function saveBackup(secret: Uint8Array | undefined): Promise<void> {
   try {
     const net = await loadNet();
     const fileName = `tributary-backup-${net.peerId(secret).slice(-SHORT)}.txt`;
-    const link = make('a');
-    link.href = URL.createObjectURL(new Blob([net.backupSheet(secret)], { type: 'text/plain' }));
-    link.download = fileName;
-    link.click();
-    // By then every browser has begun to copy it.
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    saveFile(fileName, new Blob([net.backupSheet(secret)], { type: 'text/plain' }));
     await draw(await noteSaved(secret));
     setNote(done, say.backupDone(fileName));
   } catch (why) {

@@ -34,6 +34,16 @@ export function setNote(element: HTMLElement, text: string | undefined): void {
   element.hidden = !text;
 }
 
+/** Hands a file to the browser as a download. */
+export function saveFile(name: string, blob: Blob): void {
+  const link = make('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  // By then every browser has begun to copy it.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 /** Makes `parent` hold one child per item, in order, and keeps the children whose key stays. */
 export function setList<T>(
   parent: HTMLElement,

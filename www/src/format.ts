@@ -22,6 +22,9 @@ export const compact = (n: number): string => (n < 10_000 ? whole : short).forma
 /** 3.412, for losses. */
 export const loss = (n: number | undefined): string => (n === undefined ? say.none : three.format(n));
 
+/** 1,234 or 3.4: whole from ten on, where a decimal says nothing. */
+export const decimal = (n: number): string => (n < 10 ? upToOne : whole).format(n);
+
 /** Megabytes with one decimal. */
 export const megabytes = (bytes: number): string => one.format(bytes / 1e6);
 

@@ -12,6 +12,7 @@ import { holdScreenWhile, startRunning } from './running.ts';
 import { Session } from './session.ts';
 import { keep, recall } from './stored.ts';
 import { say } from './strings.ts';
+import { drawTrying, startTrying } from './try.ts';
 import { uploadChoice } from './upload.ts';
 import { drawLosses } from './view/chart.ts';
 import { drawEarnings } from './view/earnings.ts';
@@ -55,6 +56,7 @@ function draw(): void {
   drawStatus(view);
   drawTroubles(view, help);
   drawFigures(view);
+  drawTrying(view);
   drawEarnings(snapshot);
   drawLosses(visits.losses(snapshot?.run?.id ?? view.run?.run, snapshot?.losses ?? []));
   drawPeers(snapshot);
@@ -126,6 +128,7 @@ startRunning({
   pause: () => session.pause(say.pausedBattery),
   resume: () => void session.start(),
 });
+startTrying(session);
 watchHidden(
   () => session.view.snapshot,
   (words) => {

@@ -7,7 +7,7 @@ import { sleep } from './sleep.ts';
 import { say } from './strings.ts';
 import { startTrainer } from './trainer.ts';
 import { bulk, emptyView, isActive, type View } from './view/view.ts';
-import type { DeviceChoice, Peer, RunFile } from './wasm/net/tributary_web_net.js';
+import type { Ask, DeviceChoice, Packed, Peer, RunFile } from './wasm/net/tributary_web_net.js';
 import type { Loading } from './wasm.ts';
 
 /** Shown to the others beside this contributor's name. */
@@ -122,6 +122,21 @@ export class Session {
   limitUpload(bytesPerSecond: number | undefined): void {
     this.uploadLimit = bytesPerSecond;
     this.#peer?.uploadLimit(bytesPerSecond);
+  }
+
+  /** Has the model write on from a text; the snapshots have what it writes. */
+  generate(ask: Ask): void {
+    this.#peer?.generate(ask);
+  }
+
+  /** Has it write no more. */
+  hush(): void {
+    this.#peer?.hush();
+  }
+
+  /** Packs the model as one archive, whose parts come in order. */
+  pack(onPart: (part: Packed) => void): void {
+    this.#peer?.pack(onPart);
   }
 
   /** Stops now and lets go of worker, device and connections. */

@@ -66,6 +66,19 @@ export const page = {
   heldout: 'Held-out text',
   own: 'Your training text',
   round: 'Round',
+  tryTitle: 'Try the model',
+  tryHelp:
+    'It writes on from your text with the shared weights of the last round, on this machine. While it writes, training here goes on at about four fifths of its speed.',
+  tryPrompt: 'Your text',
+  tryExample: 'It was a fine morning, and ',
+  tryLength: 'Tokens to write, at most',
+  tryTemperature: 'Temperature',
+  tryTemperatureHelp: 'At 0 it always writes what is likeliest; above, it draws, and more is wilder.',
+  tryGo: 'Write on',
+  tryStop: 'Stop writing',
+  download: 'Download the model',
+  downloadHelp:
+    'The shared weights with configuration and tokenizer, as one archive that Hugging Face transformers loads once it is unpacked.',
   peersTitle: 'Contributors',
   peersEmpty: 'Once you have started, everyone who is training with you is listed here.',
   contributor: 'Contributor',
@@ -237,6 +250,16 @@ export const say = {
   roundBytes: (down: string, up: string) => `This round: ${down} down, ${up} up`,
   bulk: (direct: string, coordinator: string) =>
     `Model and text: ${direct} from contributors, ${coordinator} from the coordinator`,
+  tryRate: (rate: string, training: boolean) =>
+    `${rate} tokens a second, ${training ? 'while it trains' : 'without training'}`,
+  tryEnd: {
+    length: '',
+    text: 'Here the model ended its text.',
+    full: 'The model can read no more than this.',
+    stopped: '',
+  },
+  downloading: (done: string, total: string) => `${done} of ${total} MB are packed`,
+  downloaded: (file: string, size: string) => `Saved as ${file}, ${size}.`,
   who: (tabs: string, natives: string) => `Browser tabs: ${tabs}. Programs: ${natives}`,
   wholeMinutes: (n: string) => `${n}\u00a0min`,
   hours: (n: string) => `${n}\u00a0h`,

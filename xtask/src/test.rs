@@ -184,6 +184,12 @@ fn page(paths: &Paths) -> Result<Counts> {
         let world = browser::page_world(paths)?;
         let mut script = browser::script(paths, "page.mjs")?;
         script.arg(world.url()).arg(world.process.child.id().to_string()).args(parts);
+        // What the model writes in the tab is compared with.
+        script.env("TRIBUTARY_PROGRAM", paths.tributary()).env("TRIBUTARY_WORLD", world.state());
+        // The suite of the workspace's own tests sets this one up.
+        if setup::python(paths).exists() {
+            script.env("TRIBUTARY_PYTHON", setup::python(paths));
+        }
         let counts = counted(script.env("CHROMIUM_FLAGS", flags), minutes(15))?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }

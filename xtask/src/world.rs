@@ -25,6 +25,8 @@ pub(crate) struct Coordinator {
     pub(crate) log: PathBuf,
     /// Where it serves the page.
     address: SocketAddr,
+    /// Its state folder.
+    state: PathBuf,
 }
 
 impl Coordinator {
@@ -32,8 +34,9 @@ impl Coordinator {
     pub(crate) fn start(paths: &Paths, dir: &Path, run: &Path, data: &Path, port: u16) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join("serve.log");
+        let state = dir.join("coordinator");
         let mut serve = paths.command(paths.tributary());
-        serve.arg("serve").arg("--run").arg(run).arg("--data").arg(data).arg("--state").arg(dir.join("coordinator"));
+        serve.arg("serve").arg("--run").arg(run).arg("--data").arg(data).arg("--state").arg(&state);
         serve.args(["--http", &format!("127.0.0.1:{port}")]).arg("--www").arg(paths.root.join("www/dist"));
         // Any free ports: contributors learn them from /run.json.
         for way in ["tcp/0", "udp/0/quic-v1", "udp/0/webrtc-direct", "tcp/0/ws"] {
@@ -41,7 +44,7 @@ impl Coordinator {
             serve.args(["--listen", &listen]);
         }
         let process = Group::spawn_logged(&mut serve, &log)?;
-        let mut coordinator = Self { process, log, address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let mut coordinator = Self { process, log, address: SocketAddr::from(([127, 0, 0, 1], port)), state };
         let started = Instant::now();
         while coordinator.get("/run.json").is_err() {
             coordinator.check()?;
@@ -60,6 +63,11 @@ impl Coordinator {
     /// The page's address.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
+    }
+
+    /// Its state folder, which the program can read while it runs.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// An error if it has ended.

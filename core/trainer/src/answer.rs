@@ -156,7 +156,7 @@ mod tests {
             let ask = Ask { id: 7, prompt: "a".to_owned(), tokens: 30, temperature: 0.0, seed: 0 };
             let host = Clock(Cell::new(0));
             let mut answer = Answer::new(0, &ask, &spec.model, &weights, Hash::default(), Device::flex()).unwrap();
-            let (mut writing, mut training, mut written) = (0, 0, Vec::new());
+            let (mut writing, mut training, mut written) = (0u64, 0, Vec::new());
             let mut take = |report| {
                 let Some(Report::Generated { id: 7, bytes, end, .. }) = report else { return None };
                 written.extend_from_slice(&bytes);

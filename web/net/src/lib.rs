@@ -1,8 +1,9 @@
 //! The page's wasm module: a contributor whose trainer is a worker.
 //!
 //! Enters: the coordinator's `/run.json`, the identity's secret, a worker whose trainer waits for
-//! jobs, and the person's wishes. Leaves: a `Snapshot` at every change, and backups of identities. Refuses, in
-//! words, a run file of another protocol version and one without an address that a page can reach.
+//! jobs, and the person's wishes. Leaves: a `Snapshot` at every change, the packed model for whoever asks for it, and
+//! backups of identities. Refuses, in words, a run file of another protocol version and one without an address
+//! that a page can reach.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use js_sys::Function;
 use tributary_peer::Control;
+use tributary_protocol::job::Ask;
 use tributary_swarm::{Config, MemoryStore};
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
@@ -23,7 +25,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Worker;
 
 use crate::options::PeerOptions;
-use crate::platform::{SleepFunction, Tab};
+use crate::platform::{PackedFunction, Packing, SleepFunction, Tab};
 use crate::trainer::WorkerTrainer;
 
 /// Bytes of blobs that a tab keeps to give to others: one snapshot and some updates of the largest
@@ -42,6 +44,7 @@ extern "C" {
 #[wasm_bindgen]
 pub struct Peer {
     control: Control,
+    packing: Packing,
     _trainer: WorkerTrainer,
 }
 
@@ -70,8 +73,9 @@ impl Peer {
             ..Config::contributor(options.identity.secret(), &options.agent)
         };
         let (handle, events, node) = tributary_swarm::node(config, store.clone())?;
-        let (control, mut snapshots, driver) =
-            tributary_peer::contributor(options, Tab::new(sleep)?, link, handle, events, store)?;
+        let packing = Packing::default();
+        let tab = Tab::new(sleep, packing.clone())?;
+        let (control, mut snapshots, driver) = tributary_peer::contributor(options, tab, link, handle, events, store)?;
         spawn_local(node);
         spawn_local(driver);
         spawn_local(async move {
@@ -82,7 +86,7 @@ impl Peer {
                 let _ = on_snapshot.call1(&JsValue::UNDEFINED, &snapshot);
             }
         });
-        Ok(Peer { control, _trainer: trainer })
+        Ok(Peer { control, packing, _trainer: trainer })
     }
 
     /// Connects and trains.
@@ -103,6 +107,26 @@ impl Peer {
     /// From now on it trains so many per cent of the time.
     pub fn pace(&mut self, percent: u8) {
         self.control.pace(percent);
+    }
+
+    /// Has the model write on from a text; snapshots have what it writes. Another request ends the one before.
+    ///
+    /// # Errors
+    /// If this is no request.
+    pub fn generate(&mut self, ask: Ts<Ask>) -> Result<(), JsError> {
+        self.control.generate(ask.to_rust()?);
+        Ok(())
+    }
+
+    /// Has it write no more.
+    pub fn hush(&mut self) {
+        self.control.hush();
+    }
+
+    /// Packs the model as one archive of files, whose parts the function gets; another call takes its place.
+    pub fn pack(&mut self, on_part: PackedFunction) {
+        self.packing.replace(Some(on_part));
+        self.control.pack();
     }
 
     /// From now on at most so many bytes a second go up to others; absent: without a limit.

@@ -1,11 +1,16 @@
 //! The driver's platform in a tab.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use js_sys::{Function, Promise, Reflect};
 use tributary_peer::Platform;
 use tributary_protocol::Millis;
+use tributary_protocol::job::Packed;
+use tsify::Tsify;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Performance;
@@ -16,7 +21,14 @@ extern "C" {
     /// does not.
     #[wasm_bindgen(extends = Function, typescript_type = "(ms: number) => Promise<void>")]
     pub type SleepFunction;
+
+    /// Gets the parts of a packed model.
+    #[wasm_bindgen(extends = Function, typescript_type = "(part: Packed) => void")]
+    pub type PackedFunction;
 }
+
+/// Where parts of a packed model go, once somebody has asked for one.
+pub(crate) type Packing = Rc<RefCell<Option<PackedFunction>>>;
 
 /// Whether this browser connects pages with each other. Some are set up not to, so that no site learns
 /// the machine's addresses.
@@ -28,13 +40,14 @@ pub(crate) fn can_link() -> bool {
 pub(crate) struct Tab {
     performance: Performance,
     sleep: SleepFunction,
+    packing: Packing,
 }
 
 impl Tab {
-    pub(crate) fn new(sleep: SleepFunction) -> Result<Self, JsError> {
+    pub(crate) fn new(sleep: SleepFunction, packing: Packing) -> Result<Self, JsError> {
         let performance = web_sys::window().and_then(|window| window.performance());
         let performance = performance.ok_or_else(|| JsError::new("this browser has no performance.now()"))?;
-        Ok(Self { performance, sleep })
+        Ok(Self { performance, sleep, packing })
     }
 }
 
@@ -73,6 +86,15 @@ impl Platform for Tab {
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         // Denied or full: the next visit begins without.
         storage("setItem", &[REMEMBERED, &text]);
+    }
+
+    fn packed(&self, part: Packed) {
+        // The page may ask for another from within the call.
+        let to = self.packing.borrow().clone();
+        if let (Some(to), Ok(part)) = (to, part.into_js()) {
+            // What the page throws is the page's own affair, and on its console already.
+            let _ = to.call1(&JsValue::UNDEFINED, &part);
+        }
     }
 }
 

@@ -1,14 +1,14 @@
-//! A training step on WebGPU in a dedicated worker against the CPU backend in the same wasm.
+//! A training step, and a text, on WebGPU in a dedicated worker against the CPU backend in the same wasm.
 #![cfg(target_arch = "wasm32")]
 
 use tributary_protocol::BlobRef;
 use tributary_protocol::check::Check;
-use tributary_protocol::job::{Backend, DeviceChoice};
+use tributary_protocol::job::{Ask, Backend, DeviceChoice};
 use tributary_protocol::spec::{
     Average, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
 };
 use tributary_trainer::burn::tensor::{Distribution, Tensor};
-use tributary_trainer::{Trainer, initial_weights, open_device};
+use tributary_trainer::{Generator, Trainer, Turn, initial_weights, open_device};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -76,6 +76,30 @@ async fn a_step_on_webgpu_is_the_cpus() {
     for (gpu, cpu) in gpu.into_iter().zip(cpu) {
         assert!((gpu - cpu).abs() <= 1e-3, "{gpu} {cpu}");
     }
+}
+
+/// The likeliest text, by weights so large that no two tokens are almost as likely.
+async fn text(choice: DeviceChoice) -> Vec<u8> {
+    let (device, _) = open_device(choice).await.expect("the device opens");
+    let spec = spec();
+    let weights: Vec<f32> = initial_weights(&spec).iter().map(|weight| 8.0 * weight).collect();
+    let ask = Ask { id: 0, prompt: "The rain in Spain stays".to_owned(), tokens: 8, temperature: 0.0, seed: 0 };
+    let mut generator = Generator::new(&spec.model, &weights, device, &ask).expect("there is a prompt");
+    let mut text = Vec::new();
+    loop {
+        match generator.turn().await.expect("the device computes") {
+            Turn::Read => {}
+            Turn::Wrote(byte) => text.push(byte),
+            Turn::Ended(_) => return text,
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_text_on_webgpu_is_the_cpus() {
+    let (gpu, cpu) = (text(DeviceChoice::Gpu).await, text(DeviceChoice::Cpu).await);
+    assert!(!cpu.is_empty());
+    assert_eq!(gpu, cpu);
 }
 
 /// A measurement, which `cargo xtask bench step` asks for: the best rate of square matrix products.
