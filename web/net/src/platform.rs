@@ -24,6 +24,7 @@ extern "C" {
 
     /// Gets the parts of a packed model.
     #[wasm_bindgen(extends = Function, typescript_type = "(part: Packed) => void")]
+    #[derive(Clone)]
     pub type PackedFunction;
 }
 
