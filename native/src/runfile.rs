@@ -11,7 +11,8 @@ use serde::Deserialize;
 use tributary_protocol::BlobRef;
 use tributary_protocol::check::Check;
 use tributary_protocol::spec::{
-    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UPDATE_STEPS,
+    UpdateFormat,
 };
 
 use crate::data;
@@ -27,6 +28,7 @@ struct RunFile {
     data: Option<PathBuf>,
     tokenizer: Option<Tokenizer>,
     update: Option<UpdateFormat>,
+    update_steps: Option<u32>,
     first: Option<UpdateFormat>,
     step: Option<UpdateFormat>,
     feedback: Option<f32>,
@@ -192,6 +194,7 @@ impl RunFile {
                 stale: self.round.stale.unwrap_or(0.5),
             },
             update: self.update.unwrap_or(UpdateFormat::UPDATE),
+            update_steps: self.update_steps.unwrap_or(UPDATE_STEPS),
             first: self.first.unwrap_or(UpdateFormat::FIRST),
             step: self.step.unwrap_or(UpdateFormat::STEP),
             feedback: self.feedback.unwrap_or(FEEDBACK),

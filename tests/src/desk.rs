@@ -127,11 +127,12 @@ impl Desk {
         let mut random = Random::new(u64::from_le_bytes(from.id().0[..8].try_into().unwrap()) ^ open.round);
         let values: Vec<f32> =
             (0..self.run.spec.model.params()).map(|_| random.below(1000) as f32 / 1e4 - 0.05).collect();
-        let update = update::compress(&values, self.run.spec.update);
+        let format = self.run.spec.update_format(tokens);
+        let update = update::compress(&values, format);
         let blob = BlobRef::of(&update::encode(&update));
         let norms = update.norms(&self.run.spec.model.ranges());
         let sketch = Sketch::of(&update, &open.run);
-        self.examined.insert(blob.hash, Examined { norms, sketch, score: None });
+        self.examined.insert(blob.hash, Examined { format, norms, sketch, score: None });
         let (run, round, base) = (open.run, open.round, open.base);
         Commit { run, round, base, update: blob, tokens, loss_first: 3.0, loss_last: 2.5, trace: trace(round) }
     }

@@ -70,6 +70,7 @@ pub fn tiny_run(round: RoundRule) -> Run {
         update: UpdateFormat::F32,
         first: UpdateFormat::F32,
         step: UpdateFormat::F32,
+        update_steps: 0,
         feedback: 1.0,
         reward: Reward { pool: 1_000_003 },
         // Nobody here can run work again; tests about that say so.

@@ -25,8 +25,11 @@ pub struct RunSpec {
     pub outer: Outer,
     /// The round's clock.
     pub round: RoundRule,
-    /// The form of updates.
+    /// The form of updates: that of a short way.
     pub update: UpdateFormat,
+    /// Steps for which that form has room. An update of twice as many keeps twice as many values, up to all: what few
+    /// values say of a long way leads astray. 0: it has room for any.
+    pub update_steps: u32,
     /// The form of an update whose sender has no error feedback: it has just joined, or lost it. Denser, so
     /// that one who leaves after a round takes little along. The coordinator takes either.
     pub first: UpdateFormat,
@@ -131,11 +134,14 @@ pub enum Average {
 const MAX_RATES: usize = 12;
 
 impl Outer {
-    /// The learning rate for a fold of so many contributors' updates: that of the next smaller power of two.
+    /// The learning rate in a swarm of so many contributors: between two powers of two in proportion.
     pub fn rate(&self, contributors: usize) -> f32 {
-        let wanted = contributors.max(1).ilog2() as usize;
+        let contributors = contributors.max(1);
+        let at = contributors.ilog2() as usize;
         // A run that has been checked has a rate; one that has none learns nothing.
-        self.lr.get(wanted).or(self.lr.last()).copied().unwrap_or(0.0)
+        let of = |at: usize| self.lr.get(at).or(self.lr.last()).copied().unwrap_or(0.0);
+        let part = (contributors - (1 << at)) as f32 / (1 << at) as f32;
+        of(at) + part * (of(at + 1) - of(at))
     }
 }
 
@@ -178,9 +184,16 @@ impl UpdateFormat {
     pub const UPDATE: Self = Self::Coded(Coding { keep: 64, bits: 2 });
     /// The usual form of a newcomer's first update.
     pub const FIRST: Self = Self::Coded(Coding { keep: 4096, bits: 4 });
-    /// The usual form of a round's step.
-    pub const STEP: Self = Self::Coded(Coding { keep: 512, bits: 4 });
+    /// The usual form of a round's step. Where updates are sparse most of its values are zero and cost a fifth of a bit;
+    /// where they are not, nothing of them waits.
+    pub const STEP: Self = Self::Coded(Coding { keep: 4096, bits: 4 });
 }
+
+/// All values of a chunk.
+const WHOLE: u16 = crate::update::CHUNK as u16;
+
+/// The usual steps for which an update's usual form has room.
+pub const UPDATE_STEPS: u32 = 10;
 
 /// The usual decay of error feedback.
 pub const FEEDBACK: f32 = 0.9;
@@ -317,13 +330,39 @@ impl RunSpec {
     pub fn id(&self) -> Hash {
         let bytes = postcard::to_stdvec(self).expect("a run has a finite serde form");
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"tributary run v3\0").update(&bytes);
+        hasher.update(b"tributary run v4\0").update(&bytes);
         Hash(*hasher.finalize().as_bytes())
     }
 
-    /// The forms in which a contributor may send an update.
-    pub fn sent_formats(&self) -> [UpdateFormat; 2] {
-        [self.update, self.first]
+    /// Tokens of an inner step.
+    pub fn tokens_a_step(&self) -> u64 {
+        u64::from(self.inner.batch) * u64::from(self.inner.seq)
+    }
+
+    /// The form of an update of so many tokens, if its sender has error feedback.
+    pub fn update_format(&self, tokens: u64) -> UpdateFormat {
+        let (UpdateFormat::Coded(mut coding), 1..) = (self.update, self.update_steps) else { return self.update };
+        let mut room = u64::from(self.update_steps) * self.tokens_a_step();
+        while room < tokens && coding.keep < WHOLE {
+            (coding.keep, room) = (coding.keep.saturating_mul(2).min(WHOLE), room.saturating_mul(2));
+        }
+        UpdateFormat::Coded(coding)
+    }
+
+    /// The forms that an update of so many tokens may have.
+    pub fn forms_of(&self, tokens: u64) -> [UpdateFormat; 2] {
+        [self.update_format(tokens), self.first]
+    }
+
+    /// The forms that any update may have.
+    pub fn sent_formats(&self) -> Vec<UpdateFormat> {
+        let mut formats = vec![self.first, self.update];
+        let mut tokens = u64::from(self.update_steps).saturating_mul(self.tokens_a_step());
+        while formats.last() != Some(&self.update_format(u64::MAX)) {
+            tokens = tokens.saturating_mul(2);
+            formats.push(self.update_format(tokens));
+        }
+        formats
     }
 
     /// Refuses a run that nobody could train, naming the field.
@@ -360,6 +399,7 @@ impl RunSpec {
                 range(&format!("{field}.coded.bits"), coding.bits.into(), 1.0, 8.0)?;
             }
         }
+        range("update_steps", self.update_steps.into(), 0.0, 1e6)?;
         range("feedback", self.feedback.into(), 0.0, 1.0)?;
         range("round.seconds", round.seconds.into(), 1.0, 86_400.0)?;
         range("round.grace", round.grace.into(), 1.0, 3600.0)?;
@@ -418,10 +458,10 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_next_smaller_power_of_two() {
-        let outer = Outer { lr: vec![0.4, 0.6, 0.8], momentum: 0.9, average: Average::All };
+    fn the_rate_goes_in_proportion_from_one_power_of_two_to_the_next() {
+        let outer = Outer { lr: vec![1.0, 0.5, 0.25], momentum: 0.9, average: Average::All };
         let rates = [0, 1, 2, 3, 4, 7, 8, 2048].map(|contributors| outer.rate(contributors));
-        assert_eq!(rates, [0.4, 0.4, 0.6, 0.6, 0.8, 0.8, 0.8, 0.8]);
+        assert_eq!(rates, [1.0, 1.0, 0.5, 0.375, 0.25, 0.25, 0.25, 0.25]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tributary_protocol::data::DataManifest;
 use tributary_protocol::fold::{self, OuterState, Term, f32_to_le, state_hash};
 use tributary_protocol::job::{DeviceChoice, Job, Report};
 use tributary_protocol::spec::{
-    FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UPDATE_STEPS, UpdateFormat,
 };
 use tributary_protocol::{BlobRef, Hash, Id, update};
 use tributary_trainer::{Host, initial_weights, run};
@@ -263,6 +263,7 @@ fn spec(model: ModelSpec, data: BlobRef) -> RunSpec {
         update: UpdateFormat::UPDATE,
         first: UpdateFormat::FIRST,
         step: UpdateFormat::STEP,
+        update_steps: UPDATE_STEPS,
         feedback: FEEDBACK,
         reward: Reward { pool: 1 },
         check: Check::default(),

@@ -105,6 +105,7 @@ fn spec() -> RunSpec {
         update: UpdateFormat::F32,
         first: UpdateFormat::F32,
         step: UpdateFormat::F32,
+        update_steps: 0,
         feedback: 1.0,
         reward: Reward { pool: 1 },
         check: Check::default(),

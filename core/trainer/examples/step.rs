@@ -113,6 +113,7 @@ fn steps(model: ModelSpec, batch: u32, seq: u32, seconds: Duration, device: &Dev
         update: UpdateFormat::F32,
         first: UpdateFormat::F32,
         step: UpdateFormat::F32,
+        update_steps: 0,
         feedback: 1.0,
         reward: Reward { pool: 1 },
         check: Check::default(),

@@ -19,7 +19,7 @@ use tributary_protocol::{BlobRef, Hash, Id};
 use crate::data::Feed;
 use crate::fault::Fault;
 use crate::likeness::{Likeness, Match};
-use crate::replica::Replica;
+use crate::replica::{Replica, add_rest};
 use crate::state::{Dossier, Said, State, max_dossier_bytes, read_rest};
 use crate::trace::{Mark, Origin, Segment};
 use crate::train::Local;
@@ -218,7 +218,7 @@ impl Replayer {
         let (before, after) = (read(0)?, read(1)?);
         let mut due: Vec<f32> = moved.iter().map(|moved| -moved).collect();
         if let Some(before) = before {
-            due.iter_mut().zip(before).for_each(|(due, rest)| *due += self.spec.feedback * rest);
+            add_rest(&mut due, &before, self.spec.feedback);
         }
         let best = compress(&due, case.update.format());
         let update = Match::of_update(&case.update.values(), &best.values(), &due);

@@ -8,6 +8,8 @@
 //! so far has left out: it goes into the next update (error feedback). It is itself coded, in few bits: it is kept
 //! on disk and shown to whoever runs the work again, and what they have must be what was used.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, ExecutionError, Tensor};
 use bytes::Bytes;
 use tributary_protocol::Hash;
@@ -36,6 +38,8 @@ pub struct Replica {
 
 struct Sent {
     round: u64,
+    /// What of the weights was sent.
+    part: Range<usize>,
     /// What the update's coding left out; `None` if that is nothing.
     left: Option<Rest>,
 }
@@ -58,7 +62,7 @@ impl Replica {
     /// Goes on where another replica was: from its base, of its local weights and moments, with the update of
     /// round `sent` on its way, if there is one.
     pub(crate) fn restore(spec: &RunSpec, base: Vec<f32>, local: &Local, sent: Option<u64>, device: Device) -> Self {
-        let sent = sent.map(|round| Sent { round, left: None });
+        let sent = sent.map(|round| Sent { round, part: 0..base.len(), left: None });
         let (anchor, trainer) = (local.weights.clone(), Trainer::restore(spec, local, device));
         Self { base, hash: Hash::default(), trainer, anchor, sent, moved: false, rest: None }
     }
@@ -135,14 +139,30 @@ impl Replica {
         self.trainer.step(batch.tokens, batch.targets)
     }
 
-    /// The update of a round: base − local and the rest, as the run's coding leaves it, from the local weights
-    /// as they are now ([`Self::mark`]). `None` if they are no numbers; then nothing has changed.
-    pub fn cut(&mut self, spec: &RunSpec, round: u64, local: Vec<f32>) -> Option<Update> {
-        let mut due: Vec<f32> = self.base.iter().zip(&local).map(|(base, local)| base - local).collect();
+    /// The update of a round: base − local and the rest, as the run's coding of so many tokens leaves it, from the local
+    /// weights as they are now ([`Self::mark`]). `None` if they are no numbers; then nothing has changed.
+    pub fn cut(&mut self, spec: &RunSpec, round: u64, tokens: u64, local: Vec<f32>) -> Option<Update> {
+        let whole = 0..local.len();
+        self.cut_part(spec, round, tokens, local, whole)
+    }
+
+    /// The same of a part of the weights, as Streaming DiLoCo does it (arXiv 2501.18512): the others stay local.
+    pub fn cut_part(
+        &mut self,
+        spec: &RunSpec,
+        round: u64,
+        tokens: u64,
+        local: Vec<f32>,
+        part: Range<usize>,
+    ) -> Option<Update> {
+        let mut due = vec![0.0; local.len()];
+        for at in part.clone() {
+            due[at] = self.base[at] - local[at];
+        }
         let format = match &self.rest {
             Some(rest) => {
-                due.iter_mut().zip(&rest.values).for_each(|(due, rest)| *due += spec.feedback * rest);
-                spec.update
+                add_rest(&mut due[part.clone()], &rest.values[part.clone()], spec.feedback);
+                spec.update_format(tokens)
             }
             None => spec.first,
         };
@@ -151,9 +171,14 @@ impl Replica {
         }
         let update = compress(&due, format);
         update.take_from(&mut due);
+        if let Some(rest) = self.rest.as_ref().filter(|_| part.len() < due.len()) {
+            // What earlier updates left out of the other parts waits for theirs.
+            due[..part.start].copy_from_slice(&rest.values[..part.start]);
+            due[part.end..].copy_from_slice(&rest.values[part.end..]);
+        }
         let left = (update.format() != UpdateFormat::F32).then(|| code_rest(&due));
         let left = left.map(|(bytes, values)| Rest { bytes, values });
-        (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, left }), false);
+        (self.anchor, self.sent, self.moved) = (local, Some(Sent { round, part, left }), false);
         Some(update)
     }
 
@@ -180,13 +205,16 @@ impl Replica {
     /// Makes `base` the base. If the sent work is in it (`settled`), local weights become the new
     /// base and the work since; otherwise they move by the difference.
     fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
-        let from = if settled { &self.anchor } else { &self.base };
-        let shift: Vec<f32> = base.iter().zip(from).map(|(new, old)| new - old).collect();
-        if settled {
-            self.anchor.clone_from(&base);
-            self.rest = self.sent.take().and_then(|sent| sent.left);
-        } else {
-            fold::add(&mut self.anchor, &shift);
+        let mut shift: Vec<f32> = base.iter().zip(&self.base).map(|(new, old)| new - old).collect();
+        let sent = self.sent.take_if(|_| settled);
+        let part = sent.as_ref().map_or(0..0, |sent| sent.part.clone());
+        for at in part.clone() {
+            shift[at] = base[at] - self.anchor[at];
+        }
+        fold::add(&mut self.anchor, &shift);
+        self.anchor[part.clone()].copy_from_slice(&base[part]);
+        if let Some(sent) = sent {
+            self.rest = sent.left;
         }
         (self.base, self.hash) = (base, hash);
         if self.moved {
@@ -206,5 +234,34 @@ impl Replica {
     pub(crate) fn resume(&mut self, spec: &RunSpec, device: Device) {
         self.trainer = Trainer::new(spec, &self.anchor, device);
         self.moved = false;
+    }
+}
+
+/// Adds what earlier updates left out, decayed, to what is due. New work began without it and finds part of it again,
+/// after a long way nearly all: as much as the new work says of its direction isn't added a second time.
+pub(crate) fn add_rest(due: &mut [f32], rest: &[f32], feedback: f32) {
+    let dot = |with: &[f32]| rest.iter().zip(with).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let found = (dot(due) / dot(rest).max(f64::MIN_POSITIVE)).max(0.0);
+    // What is no number adds nothing here and is noticed in what is due.
+    let left = (f64::from(feedback) - found).max(0.0) as f32;
+    due.iter_mut().zip(rest).for_each(|(due, rest)| *due += left * rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_again_is_not_added_twice() {
+        let check = |due: &[f32], rest: &[f32], expected: &[f32]| {
+            let mut sum = due.to_vec();
+            add_rest(&mut sum, rest, 0.75);
+            assert_eq!(sum, expected, "{due:?} and {rest:?}");
+        };
+        check(&[1.0, 0.0], &[0.0, 4.0], &[1.0, 3.0]);
+        check(&[0.0, 1.0], &[0.0, 4.0], &[0.0, 3.0]);
+        check(&[0.0, 4.0], &[0.0, 4.0], &[0.0, 4.0]);
+        check(&[2.0, -4.0], &[0.0, 4.0], &[2.0, -1.0]);
+        check(&[1.0, 2.0], &[0.0, 0.0], &[1.0, 2.0]);
     }
 }

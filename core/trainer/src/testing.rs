@@ -42,6 +42,7 @@ pub(crate) fn spec() -> RunSpec {
         update: UpdateFormat::F32,
         first: UpdateFormat::F32,
         step: UpdateFormat::F32,
+        update_steps: 0,
         feedback: 1.0,
         reward: Reward { pool: 1000 },
         check: Check::default(),

@@ -292,12 +292,12 @@ impl Driver {
                     let decode = move || {
                         let update = update::decode(&formats, &bytes, params).map_err(|_| Reason::Malformed)?;
                         let (norms, sketch) = (update.norms(&layout), Sketch::of(&update, &run));
-                        Ok((update, norms, sketch))
+                        Ok((update.format(), norms, sketch, update))
                     };
                     match tokio::task::spawn_blocking(decode).await? {
-                        Ok((update, norms, sketch)) => {
+                        Ok((format, norms, sketch, update)) => {
                             let score = tokio::time::timeout(patience, examiner.score(from, update, probe)).await;
-                            Ok(Examined { norms, sketch, score: score.ok().flatten() })
+                            Ok(Examined { format, norms, sketch, score: score.ok().flatten() })
                         }
                         Err(why) => Err(why),
                     }

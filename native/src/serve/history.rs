@@ -109,6 +109,7 @@ mod tests {
             update: UpdateFormat::F32,
             first: UpdateFormat::F32,
             step: UpdateFormat::F32,
+            update_steps: 0,
             feedback: 1.0,
             reward: Reward { pool: 10 },
             check: Check::default(),

@@ -290,7 +290,7 @@ impl World {
                     self.host.blobs.insert(update.hash, bytes);
                     let norms = decoded.norms(&self.host.spec.model.ranges());
                     let sketch = picture(&update.hash);
-                    Ok(Examined { norms, sketch, score: None })
+                    Ok(Examined { format: decoded.format(), norms, sketch, score: None })
                 }
                 Err(_) => Err(Reason::Malformed),
             },

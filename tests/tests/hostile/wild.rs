@@ -86,7 +86,7 @@ fn examined(random: &mut Random) -> Examined {
     let sketch = Sketch::of(&Update::dense(values), &Hash::default());
     let gain = Gain { mean: wild(random), error: wild(random) };
     let score = (random.below(2) == 0).then_some(Score { random: gain, own: gain });
-    Examined { norms: norms(random), sketch, score }
+    Examined { format: UpdateFormat::F32, norms: norms(random), sketch, score }
 }
 
 pub(super) fn anything_for_a_contributor(act: u8, coordinator: &Identity, random: &mut Random) -> ToMachine {

@@ -137,7 +137,8 @@ impl Coordinator {
         for who in &self.referee.doubted {
             standings.entry(*who).or_insert(self.referee.standing(who)).doubted = true;
         }
-        let rate = self.spec.outer.rate(contributors);
+        // Not by who is in this fold: whoever missed a round comes with the work of two.
+        let rate = self.spec.outer.rate(self.updates.makers().max(contributors));
         let (base, momentum, outer) = (self.base, self.momentum, self.spec.outer.clone());
         let plan = FoldPlan { round, base, momentum, accepted: accepted.clone(), outer, rate };
         self.out.push_back(Output::Fold(plan));

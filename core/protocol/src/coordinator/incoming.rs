@@ -135,7 +135,7 @@ impl Coordinator {
         // Without a base the round is too old, or void.
         let base = self.updates.base(commit.round).ok_or(Reason::Late)?;
         let most = |format| update::max_bytes(format, self.spec.model.params());
-        let most = self.spec.sent_formats().map(most).into_iter().fold(0, u64::max);
+        let most = self.spec.forms_of(commit.tokens).map(most).into_iter().fold(0, u64::max);
         commit.check(&self.run, &base, most)?;
         if self.referee.standing(&from).struck {
             return Err(Reason::Struck);

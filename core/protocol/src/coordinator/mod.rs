@@ -325,7 +325,7 @@ impl Coordinator {
 
     fn fetched(&mut self, from: Id, update: Hash, result: Result<Examined, Reason>) {
         let online = self.peers.contains_key(&from);
-        match self.updates.fetched(from, update, result, online) {
+        match self.updates.fetched(from, update, result, online, &self.spec) {
             Fetched::Received { origin } => {
                 self.tell(from, origin, Verdict::Received);
                 self.draw((from, origin));

@@ -13,7 +13,7 @@ use crate::{BlobRef, Id};
 const CLIP_TO_MEDIAN: f64 = 3.0;
 
 /// Updates without which there is no median to speak of: of two, neither is the odd one.
-const FEWEST: usize = 3;
+pub(super) const FEWEST: usize = 3;
 
 /// What to fold. The order is that of the ids, so any coordinator with the same accepted set gets
 /// the same bits.

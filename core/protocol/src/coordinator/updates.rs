@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use super::plan;
 use super::quality::Score;
 use crate::limits::{MAX_AGE, MAX_CONTRIBUTORS};
 use crate::message::{Commit, FoldManifest, Reason, Verdict};
 use crate::sketch::Sketch;
-use crate::spec::{RoundRule, RunSpec};
+use crate::spec::{RoundRule, RunSpec, UpdateFormat};
 use crate::{BlobRef, Hash, Id};
 
 /// The cosine from which on two updates are one and a copy of it: with a third of noise on it a copy is there, and
@@ -38,6 +39,8 @@ pub(super) struct Updates {
 /// What there is to know of an update once its blob is here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examined {
+    /// Its form.
+    pub format: UpdateFormat,
     /// The Euclidean norm of each tensor of the decoded update, in the order of
     /// [`crate::spec::ModelSpec::layout`].
     pub norms: Vec<f64>,
@@ -236,6 +239,7 @@ impl Updates {
         update: Hash,
         result: Result<Examined, Reason>,
         online: bool,
+        spec: &RunSpec,
     ) -> Fetched {
         let mut of_peer = self.entries.range_mut((from, 0)..=(from, u64::MAX));
         let found = of_peer.find(|(_, entry)| entry.commit.update.hash == update);
@@ -244,7 +248,8 @@ impl Updates {
         let has_size = |norms: &[f64]| norms.len() == self.tensors && norms.iter().any(|norm| *norm > 0.0);
         let is_sound = |norms: &[f64]| has_size(norms) && norms.iter().all(|norm| norm.is_finite() && *norm >= 0.0);
         let why = match result {
-            Ok(Examined { norms, sketch, score }) if is_sound(&norms) => {
+            Ok(Examined { format, .. }) if !spec.forms_of(entry.commit.tokens).contains(&format) => Reason::Malformed,
+            Ok(Examined { norms, sketch, score, .. }) if is_sound(&norms) => {
                 entry.sketch = Some(sketch);
                 entry.state = State::Received { norms, score };
                 return self.compare((from, origin));
@@ -317,6 +322,13 @@ impl Updates {
             received.sort_by_key(|update| (update.peer, MAX_AGE - update.age));
         }
         received
+    }
+
+    /// Contributors whose updates of the last rounds count, or may yet: also those who happen to miss this one.
+    pub(super) fn makers(&self) -> usize {
+        let counting =
+            self.entries.iter().filter(|(_, entry)| !matches!(entry.state, State::Refused(_) | State::Stalled));
+        plan::contributors(counting.map(|((peer, _), _)| *peer))
     }
 
     /// The fold could not use an update.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_protocol::fold::norm;
-use tributary_protocol::spec::{RunSpec, UpdateFormat};
+use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::{self, Update, compress, encode};
 
 use crate::worker::Work;
@@ -225,7 +225,7 @@ fn turn(rounds: u64) -> u64 {
 
 /// What an update's bytes say.
 pub(crate) fn decode(spec: &RunSpec, bytes: &[u8]) -> Result<Update, String> {
-    let formats: [UpdateFormat; 2] = spec.sent_formats();
+    let formats = spec.sent_formats();
     update::decode(&formats, bytes, spec.model.params()).map_err(|error| error.to_string())
 }
 

@@ -81,7 +81,12 @@ impl Desk {
         let score = block_on(self.prober.score(from, &decoded, probe, base, shard));
         self.scoring += began.elapsed();
         let norms = decoded.norms(&self.spec.model.ranges());
-        Ok(Examined { norms, sketch: Sketch::of(&decoded, &self.spec.id()), score: score.ok().flatten() })
+        Ok(Examined {
+            format: decoded.format(),
+            norms,
+            sketch: Sketch::of(&decoded, &self.spec.id()),
+            score: score.ok().flatten(),
+        })
     }
 
     /// Looks at a dossier.

@@ -68,6 +68,7 @@ impl Order {
             update: UpdateFormat::UPDATE,
             first: UpdateFormat::FIRST,
             step: UpdateFormat::STEP,
+            update_steps: 0,
             feedback: FEEDBACK,
             reward: Reward { pool: POOL },
             check: Check::default(),

@@ -8,7 +8,7 @@ use tributary_protocol::check::Check;
 use tributary_protocol::data::DataManifest;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::spec::{
-    FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UPDATE_STEPS, UpdateFormat,
 };
 use tributary_protocol::update::{compress, decode, encode};
 use tributary_protocol::{BlobRef, Hash, Id};
@@ -205,6 +205,7 @@ fn spec(data: BlobRef) -> Result<RunSpec, String> {
         update: UpdateFormat::UPDATE,
         first: UpdateFormat::FIRST,
         step: UpdateFormat::STEP,
+        update_steps: UPDATE_STEPS,
         feedback: FEEDBACK,
         reward: Reward { pool: 1 },
         check: Check::default(),
