@@ -7,6 +7,7 @@ use tributary_protocol::coordinator::{Event, Examined, Input};
 use tributary_protocol::message::{FoldManifest, Reason, Verdict};
 use tributary_protocol::spec::RoundRule;
 use tributary_tests::desk::{Desk, people};
+use tributary_tests::tiny_run;
 use tributary_tests::world::{Config, World};
 
 fn folds(world: &World) -> Vec<FoldManifest> {
@@ -158,4 +159,24 @@ fn half_the_contributors_vanish_and_the_rest_go_on() {
     world.revive(0);
     world.run_rounds(settled + 2);
     assert_eq!(world.audit().sets.last().map(Vec::len), Some(3));
+}
+
+#[test]
+fn as_long_as_nobody_is_proven_nobody_outweighs_all_others() {
+    let people = people(4);
+    let mut run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 4, stale: 0.5 });
+    run.spec.check.first = 3;
+    let mut desk = Desk::with(run);
+    people.iter().for_each(|who| desk.hello(who));
+    for (who, tokens) in people.iter().zip([64, 128, 64, 64_000]) {
+        let commit = desk.commit_of(who, tokens);
+        desk.commit(who, &commit);
+        desk.fetched(who.id(), commit.update);
+    }
+    desk.now += 15_000;
+    desk.input(Input::Tick);
+    let plan = desk.plan.as_ref().expect("all are here");
+    let mut counted: Vec<_> = plan.accepted.iter().map(|accepted| (accepted.tokens, accepted.weight)).collect();
+    counted.sort_by_key(|(tokens, _)| *tokens);
+    assert_eq!(counted, [(64, 0.125), (64, 0.125), (128, 0.25), (256, 0.5)]);
 }

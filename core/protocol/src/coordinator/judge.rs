@@ -32,14 +32,23 @@ impl Coordinator {
         let mut received = self.updates.received(round);
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
-        if let Some(usual) = plan::median(proven) {
-            let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
-            // Where late work counts for nothing it can't wait.
-            received.retain(|of| self.spec.round.stale == 0.0 || !is_new(of) || !waits(of));
-            let most = (MOST_UNPROVEN * usual) as u64;
-            for update in received.iter_mut().filter(|of| is_new(of)) {
-                (update.tokens, update.say) = (update.tokens.min(most), 0);
+        let Some(usual) = plan::median(proven) else {
+            // Nobody says yet what is usual. What one alone says of itself must not outweigh what all others say.
+            if received.len() >= plan::FEWEST {
+                let all: u128 = received.iter().map(|update| u128::from(update.tokens)).sum();
+                for update in received.iter_mut().filter(|of| is_new(of)) {
+                    let others = u64::try_from(all - u128::from(update.tokens)).unwrap_or(u64::MAX);
+                    (update.tokens, update.say) = (update.tokens.min(others), update.say.min(others / 2));
+                }
             }
+            return received;
+        };
+        let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
+        // Where late work counts for nothing it can't wait.
+        received.retain(|of| self.spec.round.stale == 0.0 || !is_new(of) || !waits(of));
+        let most = (MOST_UNPROVEN * usual) as u64;
+        for update in received.iter_mut().filter(|of| is_new(of)) {
+            (update.tokens, update.say) = (update.tokens.min(most), 0);
         }
         received
     }
