@@ -2,7 +2,7 @@
 //! and work cost ([`Costs`]), as the examples `pause` of the trainer and `codec` of the protocol measure it.
 //!
 //! A simulated world, so twenty rounds of a minute take seconds: the real machines, each contributor on a link of
-//! its own, rounds that begin with a wait for their data. Prints one JSON object.
+//! its own, which begin with a wait for data and read on what they have while a later round's comes. Prints one JSON object.
 
 use std::process::ExitCode;
 

@@ -83,7 +83,7 @@ pub struct Pauses {
 #[derive(Debug)]
 pub struct SimTrainer {
     pace: Pace,
-    /// With these, every round waits for its data too. `None`: nothing takes time.
+    /// With these, every round needs data of its own too. `None`: nothing takes time.
     pub(crate) pauses: Option<Pauses>,
     busy_until: Millis,
     /// The round that it trains for as soon as there is data.
@@ -228,7 +228,8 @@ impl SimTrainer {
         let progress = Report::Progress(self.progress(round));
         match (&self.open, self.pauses) {
             (Some(open), Some(_)) if self.training.is_none_or(|(before, _)| before != round) => {
-                (self.training, self.awaits) = (None, Some(round));
+                // What it has it reads on until then.
+                self.awaits = Some(round);
                 vec![progress, Report::Need(open.shard)]
             }
             _ => {
@@ -311,7 +312,8 @@ impl SimTrainer {
             return Report::Withheld { round, why: "no step was done".to_owned() };
         }
         let mut values: Vec<f32> = state.base.iter().zip(&state.local).map(|(base, local)| base - local).collect();
-        let format = if state.residual.is_some() { open.spec.update } else { open.spec.first };
+        let tokens = steps * TOKENS_A_STEP;
+        let format = if state.residual.is_some() { open.spec.update_format(tokens) } else { open.spec.first };
         for (value, left) in values.iter_mut().zip(state.residual.iter().flatten()) {
             *value += open.spec.feedback * left;
         }
@@ -319,7 +321,6 @@ impl SimTrainer {
         update.take_from(&mut values);
         (state.anchor, state.sent) = (state.local.clone(), Some((round, values)));
         let update = update::encode(&update);
-        let tokens = steps * TOKENS_A_STEP;
         Report::Update { round, base: state.hash, update, tokens, loss_first: 3.0, loss_last: 2.9, trace: trace(round) }
     }
 

@@ -49,6 +49,8 @@ pub struct Feed {
     /// Tokens a window: a sequence and the token after.
     window: usize,
     place: Option<(Assignment, Place)>,
+    /// Where to go on as soon as the shards for it are here.
+    next: Option<(Assignment, Place)>,
     /// Newest last.
     shards: VecDeque<(Hash, Bytes)>,
     asked: BTreeMap<Hash, u64>,
@@ -78,6 +80,7 @@ impl Feed {
             batch: spec.inner.batch as usize,
             window: spec.inner.seq as usize + 1,
             place: None,
+            next: None,
             shards: VecDeque::new(),
             asked: BTreeMap::new(),
         })
@@ -93,7 +96,27 @@ impl Feed {
     /// Goes to a place.
     pub(crate) fn go(&mut self, place: Place) {
         self.place = Some((Assignment::new(&place.seed, &self.me), place));
+        self.next = None;
         self.asked.clear();
+    }
+
+    /// The same as [`Self::enter`], but what is here is read on until [`Self::turn`] finds the first shards of that round.
+    pub(crate) fn prepare(&mut self, seed: Hash) {
+        let begin = Place { seed, nth: 0, window: 0 };
+        self.next = match self.place() {
+            Some(place) if place.seed == seed => None,
+            _ => Some((Assignment::new(&seed, &self.me), begin)),
+        };
+    }
+
+    /// Goes where [`Self::prepare`] said if nothing is missing there for a batch, or if there is nothing to read before:
+    /// the seed of that round.
+    pub(crate) fn turn(&mut self) -> Option<Hash> {
+        if self.place.is_some() && !self.missing_at(self.next.as_ref()?).is_empty() {
+            return None;
+        }
+        self.place = Some(self.next.take()?);
+        self.place().map(|place| place.seed)
     }
 
     /// Where the next batch begins; `None` before the first round.
@@ -116,7 +139,7 @@ impl Feed {
 
     /// The shards to ask for now. Each is named again only if it stays away.
     pub fn wants(&mut self, now_ms: u64) -> Vec<BlobRef> {
-        let Some((assignment, place)) = &self.place else { return Vec::new() };
+        let Some((assignment, place)) = self.next.as_ref().or(self.place.as_ref()) else { return Vec::new() };
         let mut wants = Vec::new();
         for nth in place.nth..place.nth.saturating_add(AHEAD) {
             let shard = self.train[assignment.shard(nth, self.train.len())];
@@ -131,8 +154,11 @@ impl Feed {
 
     /// The shards that the next batch needs and that are not here.
     pub(crate) fn missing(&self) -> Vec<BlobRef> {
-        let Some((assignment, mut place)) = self.place.clone() else { return Vec::new() };
-        let mut missing = Vec::new();
+        self.place.as_ref().map(|at| self.missing_at(at)).unwrap_or_default()
+    }
+
+    fn missing_at(&self, (assignment, place): &(Assignment, Place)) -> Vec<BlobRef> {
+        let (mut place, mut missing) = (*place, Vec::new());
         for _ in 0..self.batch {
             let shard = self.train[assignment.shard(place.nth, self.train.len())];
             if !missing.contains(&shard) && !self.shards.iter().any(|(hash, _)| *hash == shard.hash) {
@@ -224,6 +250,32 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert!(seen.len() > 8, "{seen:?}");
+    }
+
+    #[test]
+    fn the_data_at_hand_is_read_on_until_the_next_rounds_is_here() {
+        let shards: Vec<Bytes> = (0..40u8).map(|i| Bytes::from(vec![i; 200])).collect();
+        let (mut feed, _) = feed(&shards);
+        let bring = |feed: &mut Feed, now| {
+            for want in feed.wants(now) {
+                let shard = shards.iter().find(|shard| Hash::of(shard) == want.hash).unwrap();
+                feed.accept(want.hash, shard.clone()).unwrap();
+            }
+        };
+        let [first, second] = [b"first", b"other"].map(|name| Hash::of(name));
+        feed.prepare(first);
+        assert_eq!((feed.turn(), feed.turn()), (Some(first), None), "there is nothing else to read");
+        bring(&mut feed, 0);
+        feed.next().unwrap();
+        feed.prepare(second);
+        assert_eq!(feed.turn(), None);
+        assert!(feed.next().is_some() && feed.place().unwrap().seed == first);
+        bring(&mut feed, 1);
+        assert_eq!(feed.turn(), Some(second));
+        assert!(feed.next().is_some() && feed.place().unwrap().seed == second);
+        // The same round again is no turn.
+        feed.prepare(second);
+        assert_eq!((feed.turn(), feed.place().unwrap().seed), (None, second));
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Sanity {
         Self { most: 2.0 * (vocab as f32).ln().max(1.0), mean: None, strikes: 0 }
     }
 
+    /// The weights moved along with the base: what was usual before says little of what is now.
+    pub(crate) fn moved(&mut self) {
+        (self.mean, self.strikes) = (None, 0);
+    }
+
     /// Whether training can go on from a step with this loss.
     pub(crate) fn believes(&mut self, loss: f32) -> bool {
         let limit = self.mean.map_or(self.most, |mean| self.most.min(mean + JUMP));
@@ -121,6 +126,9 @@ mod tests {
         assert!((0..3).all(|_| sanity.believes(6.0)) && !sanity.believes(6.0), "it stays away");
         assert!(sanity.believes(2.0));
         assert!(!sanity.believes(f32::NAN));
+        sanity.moved();
+        assert!((0..8).all(|_| sanity.believes(6.0)), "a base may be worse than what one had");
+        assert!((0..3).all(|_| sanity.believes(12.0)) && !sanity.believes(12.0), "no base is as bad as that");
     }
 
     #[test]

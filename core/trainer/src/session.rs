@@ -149,12 +149,7 @@ impl Session {
 
     pub(crate) fn train(&mut self, round: u64, seed: Hash) {
         self.round = round;
-        if self.feed.place().is_none_or(|place| place.seed != seed)
-            && let Some(recorder) = &mut self.recorder
-        {
-            recorder.seed(seed);
-        }
-        self.feed.enter(seed);
+        self.feed.prepare(seed);
         self.training = true;
         self.starved = false;
     }
@@ -192,6 +187,7 @@ impl Session {
             }
             Some(replica) => {
                 replica.rebase(round, values, hash);
+                self.sanity.moved();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.based(round, replica.sent());
                 }
@@ -207,6 +203,7 @@ impl Session {
         let Ok(step) = update::decode(&[self.spec.step], step, self.spec.model.params()) else { return refused };
         match replica.fold(round, &step, next) {
             Ok(()) => {
+                self.sanity.moved();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.based(round + 1, replica.sent());
                 }
@@ -219,6 +216,9 @@ impl Session {
     /// Queues a step. Says whether it is time to wait for what is under way.
     pub(crate) fn step(&mut self, now_ms: u64) -> bool {
         let Some(replica) = &mut self.replica else { return false };
+        if let (Some(seed), Some(recorder)) = (self.feed.turn(), &mut self.recorder) {
+            recorder.seed(seed);
+        }
         let Some(batch) = self.feed.next() else {
             self.starved = true;
             return !self.pending.is_empty();
@@ -308,7 +308,8 @@ impl Session {
         let base = replica.hash();
         let made = recorded.and_then(|(state, local)| {
             let now = Now::of(ms, &self.feed, &local);
-            replica.cut(&self.spec, round, local.weights).map(|update| (update, now, state))
+            let tokens = self.tally.steps * replica.tokens_a_step();
+            replica.cut(&self.spec, round, tokens, local.weights).map(|update| (update, now, state))
         });
         let Some((update, now, state)) = made else {
             self.undo(ms, "the weights were no longer numbers".to_owned());

@@ -272,7 +272,8 @@ fn work_that_is_undone_leaves_no_trace() {
         let (mut known, first) = one_round(driver).await;
         // A base that nobody can train from: steps are undone until there is another.
         let good = driver.base.clone();
-        driver.fold(0, &vec![50.0; good.len()]).await;
+        let bad: Vec<f32> = good.iter().map(|value| 1000.0 * value).collect();
+        driver.fold(0, &bad).await;
         known.bases.push(driver.base.clone());
         driver.train(1);
         assert!(matches!(driver.report().await, Report::Trouble { fatal: false, .. }));

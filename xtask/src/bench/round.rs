@@ -53,7 +53,7 @@ fn table(figures: &Value) {
     say(format_args!("{:<28}{:>12.1}\n", "the coordinator's fold", number("coordinator_fold_ms")));
 }
 
-/// What the rounds came to, and what of the lost time is the trainer's own: the rest is waiting for data.
+/// What the rounds came to, and what of the lost time is the trainer's own: the rest is waiting for the first data.
 fn result(figures: &Value, mut rounds: Value) -> Value {
     let sum = ["cut_ms", "fold_ms"].iter().filter_map(|key| figures[*key].as_f64()).sum::<f64>();
     rounds["pause_ms"] = json!(sum);
