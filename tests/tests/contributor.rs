@@ -406,6 +406,24 @@ fn whoever_finishes_waits_for_what_was_sent_and_begins_nothing_new() {
 }
 
 #[test]
+fn whoever_finishes_with_nothing_sent_finishes_the_next_round() {
+    let mut bench = Bench::training();
+    bench.cut().input(Input::Report(Report::Withheld { round: 0, why: "no step was done".to_owned() }));
+    bench.input(Input::Finish);
+    assert_eq!(bench.machine.snapshot(bench.now).phase, Phase::Finishing);
+    let (base, next) = (bench.base().hash, other(&bench, b"round 1"));
+    let fold = bench.folded(0, base, next);
+    bench.input(Input::Message(fold));
+    let open = bench.open(1, next.hash);
+    bench.input(Input::Message(ToContributor::Open(open)));
+    bench.input(Input::Report(Report::Based { round: 1, hash: next.hash }));
+    assert!(bench.has_job(|job| matches!(job, Job::Train { round: 1, .. })), "{:?}", bench.asked);
+    assert_eq!(bench.machine.snapshot(bench.now).phase, Phase::Finishing);
+    bench.input(Input::Report(Report::Withheld { round: 1, why: "no step was done".to_owned() }));
+    assert_eq!(bench.machine.snapshot(bench.now).phase, Phase::Idle, "but no further one");
+}
+
+#[test]
 fn a_step_that_leads_elsewhere_is_replaced_by_the_whole_state() {
     let mut bench = Bench::training();
     let (base, next) = (bench.base(), other(&bench, b"round 1"));

@@ -365,13 +365,16 @@ impl Contributor {
         /// longest usual grace and a fold.
         const PATIENCE: Millis = 120_000;
         let Wish::Train = self.wish else { return };
-        match self.head.as_ref().and_then(|head| head.open.as_ref()) {
-            Some(open) if open.stage != Stage::Announced => {
-                let until = open.deadline.max(now) + PATIENCE;
-                self.wish = Wish::Finish { round: open.manifest.round, until };
-            }
-            _ => self.stop(),
+        let open = self.head.as_ref().and_then(|head| head.open.as_ref());
+        let Some(open) = open.filter(|open| open.stage != Stage::Announced) else { return self.stop() };
+        let (mut round, mut until) = (open.manifest.round, open.deadline.max(now) + PATIENCE);
+        if self.history.is_over(round) {
+            // Nothing of this round awaits anything, as when one joined in its last second: what was done since is the
+            // next one's.
+            let rule = self.spec.as_ref().map(|spec| spec.round.seconds + spec.round.grace);
+            (round, until) = (round + 1, until + 1000 * Millis::from(rule.unwrap_or(0)));
         }
+        self.wish = Wish::Finish { round, until };
     }
 
     fn stop(&mut self) {
