@@ -5,7 +5,8 @@ use tributary_protocol::BlobRef;
 use tributary_protocol::check::Check;
 use tributary_protocol::job::DeviceChoice;
 use tributary_protocol::spec::{
-    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UpdateFormat,
+    Average, FEEDBACK, Inner, ModelSpec, Optimizer, Outer, Reward, RoundRule, RunSpec, Tokenizer, UPDATE_STEPS,
+    UpdateFormat,
 };
 
 /// What is tried. What isn't said is as in a run file that doesn't say it.
@@ -36,6 +37,7 @@ pub(crate) struct Arm {
     pub(crate) update: UpdateFormat,
     pub(crate) first: UpdateFormat,
     pub(crate) step: UpdateFormat,
+    pub(crate) update_steps: u32,
     pub(crate) feedback: f32,
     /// Part of a round's steps that pass before its fold arrives.
     pub(crate) delay: f32,
@@ -43,12 +45,35 @@ pub(crate) struct Arm {
     pub(crate) miss: f64,
     /// Probability that a contributor leaves for good after a round, and another takes its place.
     pub(crate) leave: f64,
+    /// Probability that an update comes a round late.
+    pub(crate) late: f64,
+    /// What is left of an update's tokens with each round that it is late.
+    pub(crate) stale: f32,
+    /// By what updates are weighed.
+    pub(crate) merge: Merge,
+    /// Parts of the model that are sent in turn, one a round: Streaming DiLoCo (arXiv 2501.18512).
+    pub(crate) fragments: usize,
     /// Relative speeds, in turn; empty: all alike.
     pub(crate) speeds: Vec<u32>,
     pub(crate) device: DeviceChoice,
     /// Held-out windows of the last evaluation.
     pub(crate) windows: usize,
 }
+
+/// By what updates are weighed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Merge {
+    /// Their tokens, as the coordinator does.
+    Tokens,
+    /// All alike.
+    Equal,
+    /// Tokens, and each brought to the mean of their norms (arXiv 2604.21428).
+    Norms,
+}
+
+/// As in a run file that doesn't say it.
+const STALE: f32 = 0.5;
 
 impl Default for Arm {
     fn default() -> Self {
@@ -70,10 +95,15 @@ impl Default for Arm {
             update: UpdateFormat::UPDATE,
             first: UpdateFormat::FIRST,
             step: UpdateFormat::STEP,
+            update_steps: UPDATE_STEPS,
             feedback: FEEDBACK,
             delay: 0.0,
             miss: 0.0,
             leave: 0.0,
+            late: 0.0,
+            stale: STALE,
+            merge: Merge::Tokens,
+            fragments: 1,
             speeds: Vec::new(),
             device: DeviceChoice::Cpu,
             windows: 1024,
@@ -82,9 +112,18 @@ impl Default for Arm {
 }
 
 impl Arm {
+    /// A preset, or `micro`: a tenth of `tiny`, of which a processor makes hundreds of steps for each of many rounds.
+    fn model(&self) -> Option<ModelSpec> {
+        if self.preset != "micro" {
+            return ModelSpec::preset(&self.preset);
+        }
+        let tiny = ModelSpec::preset("tiny")?;
+        Some(ModelSpec { width: 64, layers: 2, heads: 2, kv_heads: 1, hidden: 192, ..tiny })
+    }
+
     /// The run that this arm is.
     pub(crate) fn spec(&self, manifest: &[u8]) -> Result<RunSpec, String> {
-        let model = ModelSpec::preset(&self.preset).ok_or_else(|| format!("there is no preset {}", self.preset))?;
+        let model = self.model().ok_or_else(|| format!("there is no preset {}", self.preset))?;
         let parts = self.replicas.max(1) as u32;
         if !self.batch.is_multiple_of(parts) {
             return Err(format!("{} sequences don't share out among {parts} replicas", self.batch));
@@ -107,10 +146,11 @@ impl Arm {
                 seq: self.seq,
             },
             outer: Outer { lr: self.outer_lr.clone(), momentum: self.momentum, average: self.average },
-            round: RoundRule { seconds: 60, grace: 20, quorum: 1, stale: 1.0 },
+            round: RoundRule { seconds: 60, grace: 20, quorum: 1, stale: self.stale },
             update: self.update,
             first: self.first,
             step: self.step,
+            update_steps: self.update_steps,
             feedback: self.feedback,
             reward: Reward { pool: 1 },
             check: Check::default(),

@@ -1,6 +1,6 @@
 //! Replicas that train side by side, and the coordinator's part: fold, step, state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
@@ -10,14 +10,16 @@ use futures::executor::block_on;
 use serde_json::json;
 use tributary_protocol::coordinator::{FULL, Received, accept};
 use tributary_protocol::data::DataManifest;
-use tributary_protocol::fold::{self, OuterState, Term, state_hash};
+use tributary_protocol::fold::{self, Clip, OuterState, Term, state_hash};
+use tributary_protocol::limits::MAX_AGE;
+use tributary_protocol::message::Accepted;
 use tributary_protocol::spec::RunSpec;
 use tributary_protocol::update::{self, Update};
 use tributary_protocol::{BlobRef, Hash, Id};
 use tributary_trainer::burn::tensor::{Device, Tensor};
 use tributary_trainer::{Batch, Evaluator, Feed, Replica, initial_weights, open_device};
 
-use crate::arm::Arm;
+use crate::arm::{Arm, Merge};
 
 /// Evaluations on the way, evenly spaced.
 const POINTS: u64 = 8;
@@ -105,6 +107,8 @@ struct Sent {
     peer: Id,
     blob: BlobRef,
     tokens: u64,
+    /// Rounds that it is late.
+    age: u8,
     norms: Vec<f64>,
     update: Update,
 }
@@ -139,6 +143,10 @@ struct Laboratory<'a> {
     outer: OuterState,
     /// A fold that has not reached the replicas yet.
     pending: Option<(u64, Update)>,
+    /// Updates that come a round late.
+    late: Vec<Sent>,
+    /// Whose updates the last folds had.
+    recent: VecDeque<Vec<Id>>,
     round: u64,
     born: u64,
     tokens: u64,
@@ -162,6 +170,8 @@ impl<'a> Laboratory<'a> {
             outer: OuterState::default(),
             base,
             pending: None,
+            late: Vec::new(),
+            recent: VecDeque::new(),
             round: 0,
             born: 0,
             tokens: 0,
@@ -211,7 +221,7 @@ impl<'a> Laboratory<'a> {
             self.round += 1;
             return Ok(());
         }
-        let mut sent = Vec::new();
+        let mut sent = std::mem::take(&mut self.late);
         for at in 0..self.workers.len() {
             if self.chance(self.arm.miss) {
                 continue;
@@ -219,13 +229,24 @@ impl<'a> Laboratory<'a> {
             let worker = &mut self.workers[at];
             let is_first = worker.replica.rest().is_none();
             let local = block_on(worker.replica.mark()).map_err(|error| error.to_string())?;
-            let update = local.and_then(|local| worker.replica.cut(self.spec, self.round, local));
+            let part = part(self.layout.len(), self.arm.fragments, self.round);
+            let part = self.layout[part.start].start..self.layout[part.end - 1].end;
+            let update = local.and_then(|local| match self.arm.fragments {
+                1 => worker.replica.cut(self.spec, self.round, worker.tokens, local),
+                _ => worker.replica.cut_part(self.spec, self.round, worker.tokens, local, part),
+            });
             let bytes = update::encode(&update.ok_or("the weights were no longer numbers")?);
             let update = update::decode(&self.spec.sent_formats(), &bytes, self.spec.model.params())
                 .map_err(|error| error.to_string())?;
             self.bytes.count(is_first, bytes.len());
             let (peer, tokens) = (worker.id, std::mem::take(&mut worker.tokens));
-            sent.push(Sent { peer, blob: BlobRef::of(&bytes), tokens, norms: update.norms(&self.layout), update });
+            let norms = update.norms(&self.layout);
+            let one = Sent { peer, blob: BlobRef::of(&bytes), tokens, age: 0, norms, update };
+            if self.chance(self.arm.late) {
+                self.late.push(Sent { age: 1, ..one });
+            } else {
+                sent.push(one);
+            }
         }
         if !sent.is_empty() {
             self.fold(sent);
@@ -244,20 +265,37 @@ impl<'a> Laboratory<'a> {
 
     /// The coordinator's part of a round: weighs and clips as it does, and folds.
     fn fold(&mut self, mut sent: Vec<Sent>) {
+        sent.retain(|sent| self.spec.round.counted(sent.tokens, sent.age) > 0);
+        if sent.is_empty() {
+            return;
+        }
         sent.sort_by_key(|sent| sent.peer);
         let mut received = Vec::new();
-        for Sent { peer, blob, tokens, norms, .. } in &sent {
-            let (peer, update, tokens) = (*peer, *blob, *tokens);
-            received.push((Received { peer, update, age: 0, tokens, say: tokens, norms, score: None }, FULL));
+        for Sent { peer, blob, tokens, age, norms, .. } in &sent {
+            let counted = self.spec.round.counted(*tokens, *age);
+            let tokens = if self.arm.merge == Merge::Equal { 1 } else { counted };
+            received.push((
+                Received { peer: *peer, update: *blob, age: *age, tokens, say: tokens, norms, score: None },
+                FULL,
+            ));
         }
         let accepted = accept(&received);
-        let clips: Vec<_> = accepted.iter().map(|accepted| accepted.factors(self.layout.len())).collect();
+        let mut clips: Vec<_> = accepted.iter().map(|accepted| accepted.factors(self.layout.len())).collect();
+        if self.arm.merge == Merge::Norms {
+            alike(&accepted, &sent, &mut clips);
+        }
         let mut terms = Vec::new();
         for ((accepted, clips), Sent { update, .. }) in accepted.iter().zip(&clips).zip(&sent) {
             self.clipped += u64::from(!clips.is_empty());
             terms.push(Term { weight: accepted.weight, clips, update });
         }
-        let rate = self.spec.outer.rate(terms.len());
+        // As the coordinator does: by all who were there in the last rounds.
+        self.recent.push_back(sent.iter().map(|sent| sent.peer).collect());
+        while self.recent.len() > 1 + usize::from(MAX_AGE) {
+            self.recent.pop_front();
+        }
+        let makers: BTreeSet<&Id> = self.recent.iter().flatten().collect();
+        let rate = self.spec.outer.rate(makers.len());
         let step = fold::fold(&terms, &self.layout, &mut self.outer, &self.spec.outer, rate, self.spec.step);
         self.bytes.down += update::encode(&step).len() as u64;
         fold::apply(&mut self.base, &step);
@@ -280,6 +318,22 @@ impl<'a> Laboratory<'a> {
             return Ok(self.base.clone());
         }
         block_on(self.workers[0].replica.weights()).map_err(|error| error.to_string())
+    }
+}
+
+/// The tensors that are sent in a round, of so many fragments in turn.
+fn part(tensors: usize, fragments: usize, round: u64) -> Range<usize> {
+    let at = (round % fragments as u64) as usize;
+    at * tensors / fragments..(at + 1) * tensors / fragments
+}
+
+/// Brings every update to the mean of their norms.
+fn alike(accepted: &[Accepted], sent: &[Sent], clips: &mut [Vec<Clip>]) {
+    let norm = |sent: &Sent| sent.norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+    let mean: f64 = accepted.iter().zip(sent).map(|(accepted, sent)| f64::from(accepted.weight) * norm(sent)).sum();
+    for (clips, sent) in clips.iter_mut().zip(sent) {
+        let factor = (mean / norm(sent).max(f64::MIN_POSITIVE)) as f32;
+        *clips = (0..sent.norms.len() as u16).map(|tensor| Clip { tensor, factor }).collect();
     }
 }
 

@@ -55,6 +55,10 @@ pub(crate) fn all(quick: bool) -> Vec<Arm> {
     add("leaving", true, &[8], json!({ "leave": 0.1 }));
     add("equal-speeds", true, &[3], json!({}));
     add("mixed-speeds", true, &[3], json!({ "speeds": [1, 4, 16] }));
+    // Long rounds, with a model so small that there is time for some.
+    let long = json!({ "preset": "micro", "tokens": 1_900_000, "steps": 150, "windows": 256 });
+    add("dense-long-rounds", true, &[8], merged(&merged(&f32s, long.clone()), json!({ "lr": 0.003 })));
+    add("long-rounds", true, &[8], long.clone());
     // Tried on the way to the default; see ARCHITECTURE.md.
     add("diloco", false, many, merged(&f32s, json!({ "outer_lr": [0.7], "momentum": 0.9 })));
     add("four-bit", false, many, json!({ "update": four, "first": four, "step": four }));
@@ -64,8 +68,19 @@ pub(crate) fn all(quick: bool) -> Vec<Arm> {
     add("forget-more", false, many, json!({ "feedback": 0.8 }));
     add("forget-nothing", false, many, json!({ "feedback": 1.0 }));
     add("all", false, many, json!({ "average": "all", "outer_lr": [1.0] }));
-    add("long-rounds", false, many, json!({ "steps": 20 }));
-    add("dense-long-rounds", false, many, merged(&f32s, json!({ "steps": 20 })));
+    add("long-rounds-one-form", false, &[8], merged(&long, json!({ "update_steps": 0 })));
+    add("step-512", false, many, json!({ "step": { "coded": { "keep": 512, "bits": 4 } } }));
+    // Fragments in turn, in four bits: Streaming DiLoCo.
+    let streaming = json!({ "fragments": 4, "feedback": 1.0, "outer_lr": [1.0], "average": "all" });
+    let four_bits = json!({ "update": four, "first": four, "step": four });
+    add("streaming", false, many, merged(&streaming, four_bits));
+    // Half of all updates come a round late, and count for a half, in full, or for nothing.
+    add("late", false, &[8], json!({ "late": 0.5 }));
+    add("late-in-full", false, &[8], json!({ "late": 0.5, "stale": 1.0 }));
+    add("late-for-nothing", false, &[8], json!({ "late": 0.5, "stale": 0.0 }));
+    // Mixed speeds, weighed otherwise.
+    add("mixed-equal", false, &[3], json!({ "speeds": [1, 4, 16], "merge": "equal" }));
+    add("mixed-norms", false, &[3], json!({ "speeds": [1, 4, 16], "merge": "norms" }));
     add("sparse-first", false, many, json!({ "first": { "coded": { "keep": 64, "bits": 2 } } }));
     add("step-f32", false, many, json!({ "step": "f32" }));
     add("late-fold", false, many, json!({ "delay": 0.5 }));

@@ -104,7 +104,8 @@ impl Settings {
                     ("tokens", Value::from(self.tokens)),
                     ("device", Value::from(if self.gpu { "auto" } else { "cpu" })),
                 ] {
-                    arm.settings.insert(key.to_owned(), value);
+                    // What an arm fixes itself it needs so.
+                    arm.settings.entry(key).or_insert(value);
                 }
                 arm
             }));

@@ -130,13 +130,23 @@ pub(crate) fn table(outcomes: &[Outcome]) {
         };
         say(format_args!(
             "{name:<20}{replicas:>9}{loss:>10.4}{:>26}{:>22}{:>16}{:>18}",
-            or_dash(over(outcomes, kind, ("data-parallel", 0)).filter(|_| replicas > 0)),
-            or_dash(over(outcomes, kind, ("dense", replicas)).filter(|_| name != "dense")),
+            or_dash(over(outcomes, kind, ("data-parallel", 0)).filter(|_| replicas > 0 && !is_long(name))),
+            or_dash(
+                over(outcomes, kind, (if is_long(name) { LONG_DENSE } else { "dense" }, replicas))
+                    .filter(|_| !name.starts_with("dense"))
+            ),
             fewer(|o| o.bytes_up),
             fewer(|o| o.bytes_down),
         ));
     }
     say("\nLoss is in nats a token on held-out books; ± is the 95 % interval over seeds.");
+}
+
+/// The reference of arms with long rounds, which have a model of their own.
+const LONG_DENSE: &str = "dense-long-rounds";
+
+fn is_long(name: &str) -> bool {
+    name.contains("long-rounds")
 }
 
 /// The figures that goals are set for.
@@ -152,6 +162,7 @@ pub(crate) fn json(outcomes: &[Outcome]) -> Value {
         "bytes_ratio_with_first": mean_of(outcomes, ("default", 8), |o| o.bytes_f32 / o.bytes_up_all).map(|mean| mean.mean),
         "bytes_ratio_down": mean_of(outcomes, ("default", 8), |o| o.bytes_f32 / o.bytes_down).map(|mean| mean.mean),
         "loss_vs_dense_percent": by_replicas(|replicas| ("dense", replicas)),
+        "long_rounds_percent": number(over(outcomes, ("long-rounds", 8), ("dense-long-rounds", 8))),
         "churn_percent": number(over(outcomes, ("missing", 8), ("default", 8))),
         "leaving_percent": number(over(outcomes, ("leaving", 8), ("default", 8))),
         "mixed_speed_percent": number(over(outcomes, ("mixed-speeds", 3), ("equal-speeds", 3))),
