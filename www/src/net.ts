@@ -21,10 +21,10 @@ export function loadNet(onLoading: (loading: Loading) => void = () => {}): Promi
 
 async function load(onLoading: (loading: Loading) => void): Promise<Net> {
   const never = new AbortController().signal;
-  const [net, compiled] = await Promise.all([
-    import('./wasm/net/tributary_web_net.js'),
-    compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading),
-  ]);
+  // One after the other: browsers remember an import that failed, and a later one of the same module fails at once. A
+  // fetch that failed they try again.
+  const compiled = await compile(netUrl, say.partNet, __WASM_BYTES__.net, never, onLoading);
+  const net = await import('./wasm/net/tributary_web_net.js');
   await net.default({ module_or_path: compiled });
   return net;
 }

@@ -56,7 +56,8 @@ export default async function checks(suite) {
     await page.locator('#finish').click();
     await until('idle', 60, async () => (await phase(page)) === 'idle');
     const [row] = (await snapshot(page)).rounds;
-    expect(row && !['withheld', 'watched', 'refused'].includes(row.verdict.kind), `the round is ${row?.verdict.kind}`);
+    const bad = !row || ['withheld', 'watched', 'refused'].includes(row.verdict.kind);
+    expect(!bad, `the round is ${row?.verdict.kind}: ${row?.verdict.why}`);
   });
 
   await suite.check('it works as hard as it was told to, and remembers it', async (page) => {
@@ -103,7 +104,7 @@ export default async function checks(suite) {
     await hide(true);
     await page.waitForTimeout(6_000);
     await hide(false);
-    await says(page, '#notice', /in the background, for \d+\ss, it trained \d+ tokens a second/);
+    await says(page, '#notice', /in the background, for \d+\ss, it trained [\d,]+ tokens a second/);
   });
 
   await suite.check('a second tab takes a back seat, and takes over when asked to', async (page) => {
