@@ -268,10 +268,13 @@ fn whoever_cannot_is_done_without_and_so_after_a_round_is_whoever_says_nothing()
     assert_eq!(desk.replays, std::slice::from_ref(&order), "the coordinator runs it itself now");
     desk.says(witness, &order, Some(Finding::Different));
     desk.ran(&order, Finding::Same);
+    // Of what a witness calls the same the coordinator may run one in eight as well.
+    let mut twice = 0;
     round(&mut desk, &people, |desk, order, by| {
-        heard(desk, order, by, Finding::Same, Finding::Same);
+        let itself = heard(desk, order, by, Finding::Same, Finding::Same);
+        twice += usize::from(itself && !by.is_empty());
     });
-    assert_eq!((forfeited(&desk), found(&desk).len()), (vec![], 3));
+    assert_eq!((forfeited(&desk), found(&desk).len()), (vec![], 3 + twice));
     // Without time for both, the coordinator runs it itself at once.
     let mut hasty = run();
     hasty.spec.check.settle = 2;
