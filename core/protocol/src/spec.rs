@@ -184,8 +184,8 @@ impl UpdateFormat {
     pub const UPDATE: Self = Self::Coded(Coding { keep: 64, bits: 2 });
     /// The usual form of a newcomer's first update.
     pub const FIRST: Self = Self::Coded(Coding { keep: 4096, bits: 4 });
-    /// The usual form of a round's step. Where updates are sparse most of its values are zero and cost a fifth of a bit;
-    /// where they are not, nothing of them waits.
+    /// The usual form of a round's step: all values, so that none waits while everybody trains it again. It has about
+    /// twice the bytes that an eighth of the values have.
     pub const STEP: Self = Self::Coded(Coding { keep: 4096, bits: 4 });
 }
 
