@@ -144,6 +144,12 @@ pub(crate) struct TrainArgs {
     /// Most that goes up to others in a second, such as 500KB or 2MB; without it there is no limit
     #[arg(long, value_name = "BYTES", env = "TRIBUTARY_UPLOAD_LIMIT", hide_env_values = true, value_parser = rate)]
     pub(crate) upload_limit: Option<u64>,
+    /// Where this machine's browser finds the page of this contributor, or off [default: 127.0.0.1:8090, or another port]
+    #[arg(long, value_name = "ADDR|off", env = "TRIBUTARY_PAGE", hide_env_values = true)]
+    pub(crate) page: Option<String>,
+    /// Folder of the built page [default: `www` beside the program, or ./www/dist]
+    #[arg(long, value_name = "DIR", env = "TRIBUTARY_WWW", hide_env_values = true)]
+    pub(crate) www: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

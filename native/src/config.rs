@@ -2,8 +2,9 @@
 //! parser), flags on top. Leaves one plain struct a command. Refuses unknown fields with line and column.
 
 use std::fs;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -93,6 +94,8 @@ struct TrainFile {
     state: Option<PathBuf>,
     rounds: Option<u64>,
     upload_limit: Option<String>,
+    page: Option<String>,
+    www: Option<PathBuf>,
 }
 
 /// What `tributary serve` runs with.
@@ -133,6 +136,33 @@ pub(crate) struct Train {
     pub(crate) rounds: Option<u64>,
     /// Bytes a second that go up to others at most.
     pub(crate) upload_limit: Option<u64>,
+    /// Where its page is.
+    pub(crate) page: At,
+    /// The page's folder, if there is one.
+    pub(crate) www: Option<PathBuf>,
+}
+
+/// Where a contributor's own page is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Nowhere.
+    Off,
+    /// At the usual port, or another if that is taken.
+    Usual,
+    /// There.
+    Here(SocketAddr),
+}
+
+impl FromStr for At {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if text == "off" {
+            return Ok(At::Off);
+        }
+        let at = text.parse();
+        at.map(At::Here).map_err(|_| anyhow::anyhow!("{text} is no place for the page; write --page 127.0.0.1:8090 or --page off"))
+    }
 }
 
 /// The settings of `serve`.
@@ -146,10 +176,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
     if http.to_socket_addrs().is_err() {
         bail!("{http} is no address to serve HTTP on; write --http ADDRESS:PORT, such as 127.0.0.1:8080");
     }
-    let www = args.www.or(below(file.www));
-    if let Some(www) = www.as_deref().filter(|www| !www.is_dir()) {
-        bail!("there is no folder {}; build the page first, or leave --www out", www.display());
-    }
+    let www = page_folder(args.www.or(below(file.www)))?;
     Ok(Serve {
         run: args.run.or(below(file.run)).or_else(|| Some(PathBuf::from(RUN)).filter(|run| run.is_file())),
         data: args.data.or(below(file.data)),
@@ -157,7 +184,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
         http,
         listen: multiaddrs(&listen, "--listen")?,
         announce: multiaddrs(&first_given(args.announce, file.announce), "--announce")?,
-        www: www.or_else(usual_www),
+        www,
         device: args.device.or(file.device).unwrap_or_default(),
         relay: file.relay.limits(),
         log: file.log.map(Url::from),
@@ -167,7 +194,10 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
 /// The settings of `train`.
 pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Train> {
     let state = train_state(args.state, config)?;
-    let file = load(config)?.0.train;
+    let (file, base) = load(config)?;
+    let file = file.train;
+    let page = args.page.or(file.page).map_or(Ok(At::Usual), |page| page.parse())?;
+    let www = page_folder(args.www.or(file.www.map(|www| base.join(www))))?;
     let limit = file.upload_limit.map(|text| cli::rate(&text).map_err(|why| anyhow::anyhow!("upload_limit {why}")));
     Ok(Train {
         coordinator: args.coordinator.or(file.coordinator).context(
@@ -177,6 +207,8 @@ pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Tr
         state,
         rounds: args.rounds.or(file.rounds),
         upload_limit: args.upload_limit.or(limit.transpose()?),
+        page,
+        www,
     })
 }
 
@@ -215,6 +247,14 @@ fn multiaddrs(texts: &[String], flag: &str) -> anyhow::Result<Vec<Multiaddr>> {
         })
     };
     texts.iter().map(parse).collect()
+}
+
+/// The folder of the built page: the named one, or where it usually is.
+fn page_folder(named: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(www) = named.as_deref().filter(|www| !www.is_dir()) {
+        bail!("there is no folder {}; build the page first, or leave --www out", www.display());
+    }
+    Ok(named.or_else(usual_www))
 }
 
 /// The page beside the program (an installed one), or in the working folder (a checkout).

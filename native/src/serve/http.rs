@@ -61,7 +61,8 @@ pub(super) fn router(board: Board, journal: Journal, www: Option<PathBuf>) -> Ro
     site.layer(middleware::from_fn(headers))
 }
 
-async fn headers(request: Request, next: Next) -> Response {
+/// Gives every answer the page's headers.
+pub(crate) async fn headers(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let ok = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;

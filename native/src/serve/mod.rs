@@ -10,6 +10,7 @@ mod examine;
 mod fold;
 mod history;
 mod http;
+pub(crate) use http::headers;
 mod journal;
 pub(crate) use journal::Journal;
 mod metrics;

@@ -1,9 +1,10 @@
 //! `tributary train`: a contributor on this machine.
 //!
-//! Enters: a coordinator's address and the person's signals. Leaves: work, and what a person or a script
-//! reads of it. Refuses: an address that leads to no coordinator, and one of another version.
+//! Enters: a coordinator's address, the person's signals and what is asked on the page. Leaves: work, and what a person or
+//! a script reads of it. Refuses: an address that leads to no coordinator, and one of another version.
 
 mod find;
+mod page;
 mod progress;
 mod trainer_thread;
 
@@ -17,15 +18,17 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tributary_peer::{Control, Options, Platform};
 use tributary_protocol::Millis;
+use tributary_protocol::job::Packed;
 use tributary_protocol::limits::MAX_BLOB;
 use tributary_protocol::message::PeerKind;
 use tributary_protocol::view::Phase;
 use tributary_swarm::MemoryStore;
 
-use crate::config::Train;
+use crate::config::{At, Train};
 use crate::files;
 use crate::identity;
 use crate::signals::Signals;
+use page::{Packing, Page, Wish};
 use progress::Progress;
 
 /// Bytes of weights, steps and shards in memory: the largest snapshot and the updates beside it.
@@ -73,10 +76,31 @@ async fn train(config: &Train) -> anyhow::Result<()> {
         links: true,
         upload_limit: config.upload_limit,
     };
+    let packing = Packing::default();
+    let mut page = match config.page {
+        At::Off => None,
+        At::Usual => match &config.www {
+            Some(www) => Page::serve(None, www, &config.state, packing.clone()).await.map_or_else(
+                |why| {
+                    progress.no_page(&why);
+                    None
+                },
+                Some,
+            ),
+            None => None,
+        },
+        At::Here(at) => {
+            let www = config.www.as_ref().context("there is no page to serve; build it, or leave --page out")?;
+            Some(Page::serve(Some(at), www, &config.state, packing.clone()).await?)
+        }
+    };
+    if let Some(page) = &page {
+        progress.page(&page.url);
+    }
     let trainer = trainer_thread::start(config.state.clone()).context("cannot start the trainer's thread")?;
     let (mut control, mut snapshots, driver) = tributary_peer::contributor(
         options,
-        Tokio { began: Instant::now(), state: config.state.clone() },
+        Tokio { began: Instant::now(), state: config.state.clone(), packing },
         trainer,
         handle,
         events,
@@ -85,7 +109,8 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     let mut driver = pin!(driver);
     control.start();
 
-    let (mut begun, mut finishing) = (false, false);
+    // Whoever stops by the page can start there again; by the terminal, the program ends.
+    let (mut begun, mut finishing, mut by_page, mut idle) = (false, false, false, false);
     let mut signals = Signals::new()?;
     let result = loop {
         tokio::select! {
@@ -93,9 +118,13 @@ async fn train(config: &Train) -> anyhow::Result<()> {
             snapshot = snapshots.next() => {
                 let Some(snapshot) = snapshot else { continue };
                 progress.show(&snapshot);
+                idle = snapshot.phase == Phase::Idle;
+                if let Some(page) = &page {
+                    page.show.send_replace(Some(snapshot.clone()));
+                }
                 match &snapshot.phase {
                     Phase::Failed { why } => break Err(anyhow::anyhow!("{why}")),
-                    Phase::Idle if begun => break Ok(()),
+                    Phase::Idle if begun && !by_page => break Ok(()),
                     Phase::Idle => {}
                     _ => begun = true,
                 }
@@ -103,12 +132,21 @@ async fn train(config: &Train) -> anyhow::Result<()> {
                     break Ok(());
                 }
             }
+            wish = next_wish(&mut page) => {
+                by_page = match &wish {
+                    Wish::Stop | Wish::Finish => true,
+                    Wish::Start => false,
+                    _ => by_page,
+                };
+                begun &= by_page;
+                wish.fulfil(&mut control);
+            }
             result = signals.next() => {
                 result?;
-                if finishing {
+                if finishing || (by_page && idle) {
                     break Ok(());
                 }
-                finishing = true;
+                (finishing, by_page) = (true, false);
                 progress.finishing();
                 control.finish();
             }
@@ -117,6 +155,16 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     quit(&mut control, driver).await;
     progress.end();
     result
+}
+
+/// The next thing that is asked on the page; never, where there is none.
+async fn next_wish(page: &mut Option<Page>) -> Wish {
+    if let Some(page) = page
+        && let Some(wish) = page.wishes.recv().await
+    {
+        return wish;
+    }
+    std::future::pending().await
 }
 
 async fn quit(control: &mut Control, driver: Pin<&mut impl Future<Output = ()>>) {
@@ -129,6 +177,7 @@ async fn quit(control: &mut Control, driver: Pin<&mut impl Future<Output = ()>>)
 struct Tokio {
     began: Instant,
     state: PathBuf,
+    packing: Packing,
 }
 
 impl Platform for Tokio {
@@ -149,6 +198,10 @@ impl Platform for Tokio {
 
     fn remembered(&self) -> Option<Bytes> {
         std::fs::read(self.state.join(REMEMBERED)).ok().map(Bytes::from)
+    }
+
+    fn packed(&self, part: Packed) {
+        self.packing.part(part);
     }
 
     fn remember(&self, bytes: Bytes) {

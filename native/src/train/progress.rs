@@ -66,6 +66,16 @@ impl Progress {
         );
     }
 
+    /// Where it can be seen and controlled.
+    pub(super) fn page(&self, url: &str) {
+        self.say(|| json!({"event": "page", "url": url}), || format!("see and control it in a browser: {url}"));
+    }
+
+    /// It can be seen here only; training needs no page.
+    pub(super) fn no_page(&self, why: &anyhow::Error) {
+        self.say(|| json!({"event": "notice", "text": format!("{why:#}")}), || format!("no page: {why:#}"));
+    }
+
     /// The first Ctrl-C.
     pub(super) fn finishing(&self) {
         self.say(
@@ -239,7 +249,7 @@ fn verdict(verdict: &Verdict) -> (&'static str, u64, Option<&str>) {
 /// The line that moves.
 fn line(snapshot: &Snapshot) -> String {
     let what = match &snapshot.phase {
-        Phase::Idle => "stopped".to_owned(),
+        Phase::Idle => "stopped; Start on the page goes on, Ctrl-C ends the program".to_owned(),
         Phase::Connecting => "connecting".to_owned(),
         Phase::Preparing { what } => what.clone(),
         Phase::Waiting => "waiting for a round".to_owned(),
