@@ -56,6 +56,12 @@ export async function hasEarned(): Promise<void> {
   if (now?.secret && !now.earned) now = await noteEarned();
 }
 
+/** Says who this contributor is. */
+export function showName(id: string): void {
+  setText(name, id.slice(-SHORT));
+  name.title = id;
+}
+
 async function draw(next: Identity): Promise<void> {
   now = next;
   const { secret, saved } = next;
@@ -68,9 +74,7 @@ async function draw(next: Identity): Promise<void> {
   // Names need the wasm module, which may not be here yet; whatever trouble that has is told at Start.
   const net = await loadNet().catch(() => undefined);
   if (!net || now !== next) return;
-  const id = secret && net.peerId(secret);
-  setText(name, id ? id.slice(-SHORT) : '');
-  name.title = id ?? '';
+  showName(secret ? net.peerId(secret) : '');
   setList(earlier, next.earlier, net.peerId, newEarlier, (row, one) =>
     drawEarlier(row, net.peerId(one), one),
   );

@@ -2,12 +2,13 @@
 
 import './style.css';
 import './earnings.css';
-import { hasEarned, offerBackup, startBackup } from './backup.ts';
+import { hasEarned, offerBackup, showName, startBackup } from './backup.ts';
 import { diagnostics } from './diagnostics.ts';
 import { byId, setNote, setText } from './dom.ts';
 import { watchHidden } from './hidden.ts';
 import { Seat } from './lock.ts';
 import { earnings, type Machine, measure, remembered } from './probe.ts';
+import { type Contributor, isProgram, Program } from './program.ts';
 import { holdScreenWhile, startRunning } from './running.ts';
 import { Session } from './session.ts';
 import { keep, recall } from './stored.ts';
@@ -39,15 +40,17 @@ window.tributary = { snapshot: undefined };
 const parameters = new URLSearchParams(location.search);
 const upload = uploadChoice(byId<HTMLSelectElement>('upload'), (limit) => session.limitUpload(limit));
 const device = deviceChoice(parameters.get('device'));
-const session = new Session(device, upload, () => {
+const session: Contributor = isProgram ? new Program(changed) : new Session(device, upload, changed);
+let frame = 0;
+
+function changed(): void {
   const { snapshot, starting } = session.view;
   window.tributary.snapshot = snapshot;
   if (snapshot) visits.note(snapshot);
   holdScreenWhile(starting || isActive(snapshot));
   // Many changes in one frame are one drawing; a background tab gets no frames and draws nothing.
   if (frame === 0) frame = requestAnimationFrame(draw);
-});
-let frame = 0;
+}
 
 function draw(): void {
   frame = 0;
@@ -62,7 +65,8 @@ function draw(): void {
   drawPeers(snapshot);
   drawRounds(snapshot);
   drawVisits();
-  if (snapshot?.rounds.length) void hasEarned();
+  if (isProgram) showName(snapshot?.me ?? '');
+  else if (snapshot?.rounds.length) void hasEarned();
 }
 
 function deviceChoice(wish: string | null): DeviceChoice {
@@ -109,7 +113,7 @@ consent.addEventListener('change', () => {
 byId('probe-again').addEventListener('click', () => void probe());
 
 start.addEventListener('click', () => {
-  if (!consent.checked) {
+  if (!isProgram && !consent.checked) {
     consentText.open = true;
     setNote(consentNote, say.consentFirst);
     consent.focus();
@@ -177,15 +181,24 @@ byId('copy').addEventListener('click', async () => {
 
 const otherTab = byId('other-tab');
 let begun = false;
-const seat = new Seat((mine) => {
-  if (!mine) session.dispose();
-  setText(byId('other-tab-words'), mine ? '' : begun ? say.takenOver : say.otherTab);
-  otherTab.hidden = mine;
-  consent.disabled = !mine;
-  start.disabled = !mine;
-  if (mine && !begun) begin();
-});
-byId('take-over').addEventListener('click', () => seat.take());
+
+function watchSeat(): void {
+  const seat = new Seat((mine) => {
+    if (!mine) session.dispose();
+    setText(byId('other-tab-words'), mine ? '' : begun ? say.takenOver : say.otherTab);
+    otherTab.hidden = mine;
+    consent.disabled = !mine;
+    start.disabled = !mine;
+    if (mine && !begun) begin();
+  });
+  byId('take-over').addEventListener('click', () => seat.take());
+}
+
+// Any number of pages can show one program.
+if (isProgram) {
+  start.disabled = false;
+  draw();
+} else watchSeat();
 
 /** What an idle page does once it is the tab that trains. */
 function begin(): void {

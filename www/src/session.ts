@@ -6,7 +6,7 @@ import { loadNet } from './net.ts';
 import { sleep } from './sleep.ts';
 import { say } from './strings.ts';
 import { startTrainer } from './trainer.ts';
-import { bulk, emptyView, isActive, type View } from './view/view.ts';
+import { bulk, emptyView, isActive, show, type View } from './view/view.ts';
 import type { Ask, DeviceChoice, Packed, Peer, RunFile } from './wasm/net/tributary_web_net.js';
 import type { Loading } from './wasm.ts';
 
@@ -170,11 +170,7 @@ export class Session {
       (snapshot) => {
         // A peer that was let go of has a last word, which is not this page's state any more.
         if (this.#peer !== peer) return;
-        this.view.snapshot = snapshot;
-        this.view.at = performance.now();
-        const { link } = snapshot;
-        // While it is dialled again it is still away.
-        if (link.kind !== 'dialling') this.view.away = link.kind === 'away' ? link.why : undefined;
+        show(this.view, snapshot);
         this.changed();
       },
     );

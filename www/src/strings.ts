@@ -5,7 +5,7 @@ export const page = {
   title: 'Tributary: train a language model together',
   description: 'Browser tabs and gaming PCs train one language model together and are credited for it.',
   intro1: 'Browser tabs and gaming PCs train one language model together, each on a share of the same text.',
-  intro2: 'Every round your tab’s work is checked, folded into the shared model and credited to you.',
+  intro2: 'Every round your work is checked, folded into the shared model and credited to you.',
   noscript: 'This page needs JavaScript and WebAssembly to train. Allow both for this site, then reload.',
   part: 'Your part',
   consentTitle: 'What this asks of your machine',
@@ -37,6 +37,10 @@ export const page = {
   identity: 'Your identity',
   identityHelp:
     'What you earn belongs to a secret key that only this browser has. A backup is that key as a short text. It is not encrypted: whoever has it has your identity and what it earned, so keep it where only you read it.',
+  identityProgram:
+    'What you earn belongs to a secret key in this program’s folder. `tributary identity export` writes a backup of it, `tributary wallet link` names a wallet.',
+  ownProgram:
+    'The program on this machine that this page belongs to does the work; closing the page changes nothing.',
   save: 'Save a backup',
   restore: 'Restore from a backup',
   earlier: 'Identities that were here before, with what they earned',
@@ -56,8 +60,9 @@ export const page = {
   linkOff: 'Not connected',
   earnings: 'Earnings',
   earningsUnit: 'credits, for work that was checked',
-  receiptsTitle: 'Receipts, each proved by this tab',
-  receiptsEmpty: 'Every settled round that paid you is listed here once this tab has checked its receipt.',
+  receiptsTitle: 'Receipts, each proved here',
+  receiptsEmpty:
+    'Every settled round that paid you is listed here once its receipt was checked on this machine.',
   work: 'Work',
   lossTitle: 'Loss',
   lossHelp: 'Bits the model needs for each byte of text; lower is better.',
@@ -135,6 +140,10 @@ export const say = {
     `The trainer could not start (${why}). Reload the page; if that does not help, use a current browser.`,
   partNet: 'The network part',
   partTrainer: 'The trainer',
+  programGone:
+    'The program does not answer: it has ended or is being started. This page goes on by itself once it is there again.',
+  programToken:
+    'The program does not know this page. Open the address that `tributary train` prints when it starts.',
   crashed: (why: string) =>
     `This page’s network part stopped on an error of its own (${why}); the memory may be full. Close other tabs, then reload the page: your name and credits stay.`,
   noMemory:
@@ -222,7 +231,7 @@ export const say = {
   proofNone:
     'No receipt yet: the first comes when a round that you took part in is settled. Until then the number is what the coordinator announced.',
   proofGood: (round: string, size: string) =>
-    `Proved by this tab itself, as of round ${round}: the coordinator’s signature, that your pay stands in its log of ${size} entries, that nothing in the log was changed since this tab first saw it, and that every amount is what the rule gives.`,
+    `Proved on this machine, as of round ${round}: the coordinator’s signature, that your pay stands in its log of ${size} entries, that nothing in the log was changed since it was first seen here, and that every amount is what the rule gives.`,
   proofBad: (why: string) =>
     `Do not rely on these earnings. ${why} Save a backup, stop, and ask whoever runs this site.`,
   ofAll: (percent: string) => `${percent} of all`,

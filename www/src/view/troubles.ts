@@ -2,6 +2,7 @@
 
 import { byId, make, setList, setText } from '../dom.ts';
 import { duration } from '../format.ts';
+import { isProgram } from '../program.ts';
 import { say } from '../strings.ts';
 import { isActive, type View } from './view.ts';
 
@@ -34,7 +35,8 @@ export function troubles(view: View): Trouble[] {
     add('clock', say.clockWrong(duration(Math.abs(skewMs)), skewMs < 0), say.lookAgain, 'reload');
   if (view.durable === false) add('storage', say.identityTemporary, say.lookAgain, 'reload');
   // Somebody who chose the processor has no trouble, and its note is absent.
-  if (isActive(snapshot) && snapshot?.device?.backend === 'cpu' && snapshot.device.note)
+  // A program says by itself what it found.
+  if (!isProgram && isActive(snapshot) && snapshot?.device?.backend === 'cpu' && snapshot.device.note)
     add('gpu', say.noGpu, say.lookAgain, 'again');
   return found;
 }

@@ -40,6 +40,15 @@ export const emptyView = (): View => ({
   bulkBefore: 0,
 });
 
+/** Takes a new snapshot in. */
+export function show(view: View, snapshot: Snapshot): void {
+  view.snapshot = snapshot;
+  view.at = performance.now();
+  const { link } = snapshot;
+  // While it is dialled again it is still away.
+  if (link.kind !== 'dialling') view.away = link.kind === 'away' ? link.why : undefined;
+}
+
 /** Bytes of blobs received in this session. */
 export const bulk = (snapshot: Snapshot | undefined): number =>
   (snapshot?.bulk_direct ?? 0) + (snapshot?.bulk_coordinator ?? 0);
