@@ -6,13 +6,14 @@ import { launch } from './launch.mjs';
 import access from './page/access.mjs';
 import identity from './page/identity.mjs';
 import model from './page/model.mjs';
+import program from './page/program.mjs';
 import running from './page/running.mjs';
 import { Suite } from './page/suite.mjs';
 import training from './page/training.mjs';
 import trouble from './page/trouble.mjs';
 
 /** In this order: the last part takes the coordinator away. */
-const PARTS = { training, identity, running, model, access, trouble };
+const PARTS = { training, identity, running, model, program, access, trouble };
 
 const [url, coordinator, ...only] = process.argv.slice(2);
 const browser = await launch();

@@ -184,8 +184,9 @@ fn page(paths: &Paths) -> Result<Counts> {
         let world = browser::page_world(paths)?;
         let mut script = browser::script(paths, "page.mjs")?;
         script.arg(world.url()).arg(world.process.child.id().to_string()).args(parts);
-        // What the model writes in the tab is compared with.
+        // What the model writes in the tab is compared with, and what has a page of its own.
         script.env("TRIBUTARY_PROGRAM", paths.tributary()).env("TRIBUTARY_WORLD", world.state());
+        script.env("TRIBUTARY_WWW", paths.root.join("www/dist"));
         // The suite of the workspace's own tests sets this one up.
         if setup::python(paths).exists() {
             script.env("TRIBUTARY_PYTHON", setup::python(paths));
