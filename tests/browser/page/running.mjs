@@ -64,7 +64,7 @@ export default async function checks(suite) {
     await page.goto(`${suite.url}?device=cpu`);
     const pace = page.locator('#pace');
     await pace.focus();
-    for (let press = 0; press < 5; press += 1) await page.keyboard.press('ArrowLeft');
+    for (let press = 0; press < 10; press += 1) await page.keyboard.press('ArrowLeft');
     await says(page, '#pace-now', '50%');
     await page.reload();
     await says(page, '#pace-now', '50%');

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod calibrate;
+mod calm;
 mod codec;
 mod learn;
 mod ledger;
@@ -22,6 +23,7 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
     match name {
         "attacks" => attacks::run(paths, args),
         "calibrate" => calibrate::run(paths, args),
+        "calm" => calm::run(paths, args),
         "codec" => codec::run(paths, args),
         "learn" => learn::run(paths, args),
         "ledger" => ledger::run(paths, args),
@@ -31,7 +33,7 @@ pub(crate) fn run(paths: &Paths, name: &str, args: &[&str]) -> Result<()> {
         "swarm" => swarm::run(paths, args),
         "transport" => transport::run(paths, args),
         _ => bail!(
-            "There is no bench {name}. There are: attacks, calibrate, codec, learn, ledger, page, round, step, swarm, transport."
+            "There is no bench {name}. There are: attacks, calibrate, calm, codec, learn, ledger, page, round, step, swarm, transport."
         ),
     }
 }
