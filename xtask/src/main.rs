@@ -35,8 +35,8 @@ cargo xtask COMMAND
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
   test [--only SUITE]   every test, or one suite: unit, reference, chain, postgres, wasm, sizes,
                         page, interop, demo (--built after either: with what was built before)
-  bench NAME            attacks, calibrate, codec, learn, ledger, page, round, step, swarm, transport: a
-                        table, then one line of JSON
+  bench NAME            attacks, calibrate, calm, codec, learn, ledger, page, round, step, swarm, transport:
+                        a table, then one line of JSON
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:
