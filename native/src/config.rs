@@ -161,7 +161,8 @@ impl FromStr for At {
             return Ok(At::Off);
         }
         let at = text.parse();
-        at.map(At::Here).map_err(|_| anyhow::anyhow!("{text} is no place for the page; write --page 127.0.0.1:8090 or --page off"))
+        at.map(At::Here)
+            .map_err(|_| anyhow::anyhow!("{text} is no place for the page; write --page 127.0.0.1:8090 or --page off"))
     }
 }
 

@@ -185,7 +185,7 @@ impl Replayer {
         let (mut sum, mut steps) = (0.0, 0_u32);
         for stretch in &segment.stretches {
             if let Some(round) = stretch.base {
-                replica.rebase(round, base(round)?, Hash::default());
+                replica.rebase(round, base(round)?, Hash::default()).await;
             }
             if let Some(seed) = stretch.seed {
                 feed.enter(seed);

@@ -7,6 +7,9 @@
 //! to after steps that can't be believed or a lost device. The *rest* is what the coding of the updates
 //! so far has left out: it goes into the next update (error feedback). It is itself coded, in few bits: it is kept
 //! on disk and shown to whoever runs the work again, and what they have must be what was used.
+//!
+//! What was found twice is added once: work that missed a fold is moved by so much of the step as it doesn't have already,
+//! and of the rest so much is added as new work doesn't have.
 
 use std::ops::Range;
 
@@ -184,7 +187,7 @@ impl Replica {
 
     /// Adds a round's step to the base, if it leads to `next`; otherwise says where it leads and
     /// leaves everything as it was.
-    pub fn fold(&mut self, round: u64, step: &Update, next: Hash) -> Result<(), Hash> {
+    pub async fn fold(&mut self, round: u64, step: &Update, next: Hash) -> Result<(), Hash> {
         let mut base = self.base.clone();
         fold::apply(&mut base, step);
         let got = state_hash(&base);
@@ -192,21 +195,28 @@ impl Replica {
             return Err(got);
         }
         let settled = self.sent.as_ref().is_some_and(|sent| sent.round == round);
-        self.advance(base, next, settled);
+        self.advance(base, next, settled).await;
         Ok(())
     }
 
     /// Takes another base, that of `round`: rounds were missed.
-    pub fn rebase(&mut self, round: u64, base: Vec<f32>, hash: Hash) {
+    pub async fn rebase(&mut self, round: u64, base: Vec<f32>, hash: Hash) {
         let settled = self.sent.as_ref().is_some_and(|sent| sent.round < round);
-        self.advance(base, hash, settled);
+        self.advance(base, hash, settled).await;
     }
 
     /// Makes `base` the base. If the sent work is in it (`settled`), local weights become the new
-    /// base and the work since; otherwise they move by the difference.
-    fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
+    /// base and the work since. Otherwise they move by the difference, as far as the work didn't take them there.
+    async fn advance(&mut self, base: Vec<f32>, hash: Hash, settled: bool) {
         let mut shift: Vec<f32> = base.iter().zip(&self.base).map(|(new, old)| new - old).collect();
         let sent = self.sent.take_if(|_| settled);
+        if sent.is_none() {
+            // A device that gives nothing is found lost at the next step.
+            let local = self.weights().await.unwrap_or_default();
+            let work: Vec<f32> = local.iter().zip(&self.base).map(|(local, base)| local - base).collect();
+            let new = (1.0 - share(&work, &shift)).max(0.0) as f32;
+            shift.iter_mut().for_each(|shift| *shift *= new);
+        }
         let part = sent.as_ref().map_or(0..0, |sent| sent.part.clone());
         for at in part.clone() {
             shift[at] = base[at] - self.anchor[at];
@@ -240,16 +250,29 @@ impl Replica {
 /// Adds what earlier updates left out, decayed, to what is due. New work began without it and finds part of it again,
 /// after a long way nearly all: as much as the new work says of its direction isn't added a second time.
 pub(crate) fn add_rest(due: &mut [f32], rest: &[f32], feedback: f32) {
-    let dot = |with: &[f32]| rest.iter().zip(with).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let found = (dot(due) / dot(rest).max(f64::MIN_POSITIVE)).max(0.0);
     // What is no number adds nothing here and is noticed in what is due.
-    let left = (f64::from(feedback) - found).max(0.0) as f32;
+    let left = (f64::from(feedback) - share(due, rest)).max(0.0) as f32;
     due.iter_mut().zip(rest).for_each(|(due, rest)| *due += left * rest);
+}
+
+/// How much of `way` one way has in it: 1 is all of it.
+fn share(one: &[f32], way: &[f32]) -> f64 {
+    let dot = |with: &[f32]| way.iter().zip(with).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    (dot(one) / dot(way).max(f64::MIN_POSITIVE)).max(0.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_of_the_way_and_never_less_than_none() {
+        for (one, expected) in [(&[4.0, 9.0], 1.0), (&[2.0, 0.0], 0.5), (&[-4.0, 1.0], 0.0), (&[f32::NAN, 0.0], 0.0)] {
+            assert_eq!(share(one, &[4.0, 0.0]), expected, "{one:?}");
+        }
+        assert_eq!(share(&[1.0, 1.0], &[0.0, 0.0]), 0.0);
+        assert_eq!(share(&[], &[4.0, 0.0]), 0.0);
+    }
 
     #[test]
     fn what_is_found_again_is_not_added_twice() {

@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// Adopts a snapshot. Says what is wrong with one that isn't of this run.
-    pub(crate) fn rebase(&mut self, ms: u64, round: u64, hash: Hash, weights: &[u8]) -> Result<Report, String> {
+    pub(crate) async fn rebase(&mut self, ms: u64, round: u64, hash: Hash, weights: &[u8]) -> Result<Report, String> {
         let values = fold::f32_from_le(weights);
         if state_hash(&values) != hash || values.len() as u64 != self.spec.model.params() {
             return Err(format!(
@@ -186,7 +186,7 @@ impl Session {
                 self.replica = Some(replica);
             }
             Some(replica) => {
-                replica.rebase(round, values, hash);
+                replica.rebase(round, values, hash).await;
                 self.sanity.moved();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.based(round, replica.sent());
@@ -197,11 +197,11 @@ impl Session {
     }
 
     /// Adds a round's step to the base.
-    pub(crate) fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
+    pub(crate) async fn fold(&mut self, round: u64, step: &[u8], next: Hash) -> Report {
         let refused = Report::Mismatch { round, got: None };
         let Some(replica) = &mut self.replica else { return refused };
         let Ok(step) = update::decode(&[self.spec.step], step, self.spec.model.params()) else { return refused };
-        match replica.fold(round, &step, next) {
+        match replica.fold(round, &step, next).await {
             Ok(()) => {
                 self.sanity.moved();
                 if let Some(recorder) = &mut self.recorder {

@@ -142,7 +142,7 @@ impl<H: Host> Worker<H> {
             Job::Start { .. } | Job::Pace { .. } | Job::Generate(_) | Job::Hush | Job::Pack => Ok(()),
             Job::Base { round, hash, weights } => {
                 let now = self.host.now_ms();
-                let report = match attempt(|| session.rebase(now, round, hash, &weights)) {
+                let report = match attempt_async(session.rebase(now, round, hash, &weights)).await {
                     Ok(Ok(report)) => report,
                     Ok(Err(what)) => {
                         self.trouble(what, false).await?;
@@ -169,7 +169,7 @@ impl<H: Host> Worker<H> {
                 self.report(Report::Dossier { round, segment, dossier }).await
             }
             Job::Fold { round, step, next } => {
-                let report = match attempt(|| session.fold(round, &step, next)) {
+                let report = match attempt_async(session.fold(round, &step, next)).await {
                     Ok(report) => report,
                     Err(why) => {
                         self.lost(why).await?;
@@ -404,6 +404,11 @@ async fn replay(replayer: Replayer, order: Box<ReplayOrder>, blobs: BTreeMap<Has
 /// panic ends the worker instead, which its host reports.
 fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(words)
+}
+
+/// The same for what waits for the device.
+async fn attempt_async<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(words)
 }
 
 /// What a panic said.

@@ -136,6 +136,27 @@ fn without_a_cut_local_work_moves_with_the_base() {
 }
 
 #[test]
+fn what_others_found_too_is_not_added_to_work_that_was_not_cut() {
+    let mut alone = Vec::new();
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        alone = driver.cut_and_pause(0).await.0;
+    });
+    play(spec(), async |driver| {
+        driver.begin().await;
+        driver.work().await;
+        driver.send(Job::Pause);
+        // The others went half as far in the same direction, and a pseudo-gradient points back.
+        let half: Vec<f32> = alone.iter().map(|value| value / 2.0).collect();
+        let step: Vec<f32> = half.iter().map(|value| -value).collect();
+        driver.fold(0, &step).await;
+        let (delta, _) = driver.cut_and_pause(5).await;
+        assert!(distance(&delta, &half) < 0.1 * norm(&half), "{} {}", distance(&delta, &half), norm(&half));
+    });
+}
+
+#[test]
 fn a_step_that_leads_elsewhere_changes_nothing() {
     play(spec(), async |driver| {
         driver.begin().await;

@@ -341,7 +341,7 @@ fn adopt(worker: &mut Worker, round: u64, step: &Update, base: &[f32]) {
     let next = state_hash(base);
     // A newcomer has begun with it.
     if worker.replica.hash() != next {
-        worker.replica.fold(round, step, next).expect("every replica has the coordinator's weights");
+        block_on(worker.replica.fold(round, step, next)).expect("every replica has the coordinator's weights");
     }
 }
 
