@@ -125,7 +125,7 @@ struct From {
 /// The ledger's entries from a number on, each with its length before it (u32 little-endian).
 async fn ledger(State(journal): State<Journal>, Query(From { from }): Query<From>) -> Response {
     match tokio::task::spawn_blocking(move || journal.entry_bytes(from, PAGE)).await {
-        Ok(Ok(rows)) => crate::ledger::frame_all(&rows).into_response(),
+        Ok(Ok(rows)) => tributary_ledger::frame_all(&rows).into_response(),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read\n").into_response(),
     }
 }
