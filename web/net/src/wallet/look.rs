@@ -62,7 +62,7 @@ pub struct ClaimView {
     /// Claims those.
     pub claim_fees: Option<Question>,
     /// An epoch whose root the chain has otherwise than the log.
-    #[tsify(type = "bigint")]
+    #[tsify(type = "bigint | undefined")]
     pub differs: Option<u64>,
     /// The newest root that waits for its delay.
     pub waits: Option<Waits>,
