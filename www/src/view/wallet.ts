@@ -187,4 +187,5 @@ export function drawWallets(): void {
 
 without.addEventListener('click', () => chosen?.(undefined));
 byId('wallet-cancel').addEventListener('click', () => dialog.close());
-dialog.addEventListener('close', () => refused?.());
+// The event comes late: the next choice may be open by then.
+dialog.addEventListener('close', () => dialog.open || refused?.());
