@@ -1,6 +1,7 @@
 // Every text that the page shows, in one place. Numbers are formatted before they come here.
 
-/** What stands in `index.html`; the build puts `page.key` where that file says `{{key}}`. */
+/** What stands in `index.html`; the build puts `page.key` where that file says `{{key}}`. Scripts don't use it: they would
+ * load all of it once more. */
 export const page = {
   title: 'Tributary: train a language model together',
   description: 'Browser tabs and gaming PCs train one language model together and are credited for it.',
