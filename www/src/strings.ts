@@ -262,7 +262,7 @@ export const say = {
     unproven: (wallet: string) =>
       `${wallet} gets what you earn, and never signed for that: if it is yours, link it here.`,
     pending: (now: string, next: string, round: string) =>
-      `From round ${round} on ${next} takes the place of ${now}. If that was not you, somebody has your key: link ${now} again before that round, and move to a new identity.`,
+      `From round ${round} on ${next} takes the place of ${now}. If that was not you, somebody has your key: link your own again before that round, and move to a new identity.`,
     program: (name: string) =>
       `A program that trains as …${name} asks for a wallet. Go on only if it is yours and shows the same name.`,
     programDone:
