@@ -189,6 +189,10 @@ impl Driver {
             Want::Discard(dossier) => self.discard(dossier),
             Want::Fold(plan) => self.fold(plan),
             Want::Evaluate { round, base } => self.parts.examiner.evaluate(round, base),
+            Want::Unlinked { who, why } => self.parts.output.event(
+                || json!({"event": "unlinked", "peer": who, "why": why.to_string()}),
+                || format!("the wallet of {who} cannot be written after all: {why}; it has to link again"),
+            ),
         }
         Ok(())
     }
@@ -210,7 +214,7 @@ impl Driver {
                 }
             }
             Event::Evaluated(evaluation) => self.evaluated(*evaluation),
-            Event::Genesis { .. } | Event::Committed { .. } | Event::Settled { .. } => {}
+            Event::Genesis { .. } | Event::Committed { .. } | Event::Settled { .. } | Event::Linked { .. } => {}
         }
         if let Some(settled) = settled {
             self.settled(&settled)?;
