@@ -8,6 +8,7 @@
 //! [`Entry`] → [`Ledger`] (the fold) and [`Tree`] (the proofs) → [`Book`] (both) → [`Checkpoint`], [`Receipt`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod abi;
 mod account;
 mod batch;
 mod book;
@@ -15,6 +16,7 @@ mod bytes;
 mod checkpoint;
 mod code;
 mod entry;
+mod epochs;
 mod error;
 mod ledger;
 mod link;
@@ -33,6 +35,7 @@ pub use book::{Book, BookError};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use code::Code;
 pub use entry::{Entry, EntryError, Finding, MAX_ENTRY, Place, Verdict};
+pub use epochs::{Epoch, Epochs};
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use link::{LinkError, LinkProof, LinkedBy, MAX_PROOF, WalletProof, address_of, recover};

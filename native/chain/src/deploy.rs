@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tributary_ledger::{Digest, Distributor, Wallet, address, checksummed};
+use tributary_ledger::abi::{self, Word, hex, unhex};
+use tributary_ledger::{Digest, Distributor, Epoch, Wallet, address, checksummed};
 
-use crate::abi::{self, Word};
-use crate::node::{hex, unhex};
 use crate::send::{bytecode, file, write_json};
-use crate::{ChainError, Epoch, Node, Purpose, Sender, Sent};
+use crate::{ChainError, Node, Purpose, Sender, Sent};
 
 /// What `EpochDistributor.sol` compiles to.
 const DISTRIBUTOR: &str = include_str!("../../../core/contracts/compiled/EpochDistributor.json");

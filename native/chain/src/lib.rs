@@ -8,7 +8,6 @@
 //! a deployment left behind, and [`close`] makes epochs out of a log.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod abi;
 mod close;
 mod deploy;
 mod error;
@@ -17,7 +16,7 @@ mod node;
 mod send;
 mod tx;
 
-pub use close::{Epoch, close};
+pub use close::close;
 pub use deploy::{Deployment, Status, Submission, Terms};
 pub use error::ChainError;
 pub use key::Key;

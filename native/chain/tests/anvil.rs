@@ -6,8 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Anvil, OPERATOR, RUN, terms};
-use tributary_chain::{ChainError, Deployment, Epoch, Key, Node, Sender, Submission, Terms};
-use tributary_ledger::checksummed;
+use tributary_chain::{ChainError, Deployment, Key, Node, Sender, Submission, Terms};
+use tributary_ledger::{Epoch, checksummed};
 
 /// Epochs in which two wallets earn a million each time.
 fn epochs(count: u64) -> Vec<Epoch> {
