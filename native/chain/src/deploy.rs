@@ -134,6 +134,11 @@ impl Deployment {
         &self.share
     }
 
+    /// The run whose work is paid, if the file says so.
+    pub fn run(&self) -> Option<Digest> {
+        unhex(&self.run)?.try_into().ok()
+    }
+
     /// Whether a node is of this chain and the contracts are there and of this run.
     pub fn check(&self, node: &Node) -> Result<(), ChainError> {
         let got = node.chain()?;
