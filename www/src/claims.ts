@@ -6,8 +6,8 @@ import { loadNet } from './net.ts';
 import { accounts, ask, named, Trouble } from './provider.ts';
 import { hasNumbers, keep, recall } from './stored.ts';
 import { say } from './strings.ts';
-import { api, current, onChain, run, set, view } from './wallet.ts';
-import type { Books, RunFile } from './wasm/net/tributary_web_net.js';
+import { api, current, lookAgain, onChain, run, set, view } from './wallet.ts';
+import type { Books, ChainFile, RunFile } from './wasm/net/tributary_web_net.js';
 
 /** A transaction of this page's. */
 export interface Sent {
@@ -29,13 +29,18 @@ const FOLLOW_MS = 2_000;
 const STUCK_MS = 120_000;
 
 let books: Books | undefined;
+/** The chain that they are for. */
+let booksOf: ChainFile | null | undefined;
 let following = false;
 
 /** Reads the log as far as it isn't read yet, and asks the chain. */
 export async function check(): Promise<void> {
+  await lookAgain();
   const { account, chain } = view;
   if (!account) return;
   set({ claims: undefined });
+  if (booksOf !== chain) forget();
+  booksOf = chain;
   const net = await loadNet();
   try {
     books ??= new net.Books(await api<RunFile>('/run.json'), chain);
@@ -47,8 +52,7 @@ export async function check(): Promise<void> {
     set({ log: books.account(account.peer) });
   } catch (error) {
     // Whatever is wrong with it, it is read anew.
-    books?.free();
-    books = undefined;
+    forget();
     throw error;
   }
   const paid = view.log?.wallet?.address;
@@ -62,6 +66,11 @@ export async function check(): Promise<void> {
   for (let question = books.ask(); question; question = books.ask())
     books.tell(String(await ask(wallet, 'eth_call', question, 'latest')));
   set({ claims: books.found() });
+}
+
+function forget(): void {
+  books?.free();
+  books = undefined;
 }
 
 async function bytes(path: string): Promise<Uint8Array> {

@@ -112,9 +112,10 @@ async function whose(net: Net): Promise<string | undefined> {
   return secret && net.peerId(secret);
 }
 
-async function lookAgain(): Promise<void> {
+export async function lookAgain(): Promise<void> {
   const peer = await whose(await loadNet());
-  view.chain ??= await api<ChainFile | null>('/api/chain');
+  // Contracts never change, but they may be there only now.
+  if (!view.chain?.rounds) view.chain = await api<ChainFile | null>('/api/chain');
   set({ account: peer ? await api<Account>(`/api/account/${peer}`) : undefined });
 }
 

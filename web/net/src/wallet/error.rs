@@ -51,6 +51,11 @@ pub enum WalletError {
         /// Entries that the checkpoint has.
         size: u64,
     },
+    /// The coordinator doesn't know its contract yet.
+    #[error(
+        "The coordinator has not reached its chain's node yet. Check again in a minute; if it stays so, tell whoever runs this site."
+    )]
+    NoRounds,
     /// The chain's terms make no sense.
     #[error("The contract's epochs can't be: {0}. Tell whoever runs this site.")]
     Epochs(#[from] PayoutError),

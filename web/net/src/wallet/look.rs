@@ -24,8 +24,8 @@ pub struct ChainFile {
     pub distributor: String,
     /// The shares' address.
     pub share: String,
-    /// Rounds of an epoch.
-    pub rounds: u64,
+    /// Rounds of an epoch; absent until the coordinator has reached a node.
+    pub rounds: Option<u64>,
     /// Where people look at transactions.
     pub explorer: Option<String>,
 }
@@ -124,7 +124,7 @@ impl Look {
         Ok(Self {
             at: Distributor { chain: link::chain(&chain.chain)?, contract: contract(&chain.distributor)? },
             run,
-            rounds: chain.rounds,
+            rounds: chain.rounds.ok_or(WalletError::NoRounds)?,
             share: contract(&chain.share)?,
             wallet: link::wallet(wallet)?,
             now,

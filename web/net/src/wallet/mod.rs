@@ -89,7 +89,8 @@ impl Books {
     #[wasm_bindgen(constructor)]
     pub fn new(run: Ts<RunFile>, chain: Option<Ts<ChainFile>>) -> Result<Books, JsError> {
         let run = run.to_rust()?;
-        let rounds = chain.map(|chain| chain.to_rust()).transpose()?.map(|chain| chain.rounds);
+        let chain = chain.map(|chain| chain.to_rust()).transpose()?;
+        let rounds = chain.map(|chain| chain.rounds.ok_or(WalletError::NoRounds)).transpose()?;
         Ok(Books { log: books::Log::new(&run.run, &run.peer, rounds)?, look: None })
     }
 
