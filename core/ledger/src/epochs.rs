@@ -32,9 +32,15 @@ impl Epoch {
         keccak256(self.list().as_bytes())
     }
 
-    /// The tree for a contract; None where nobody has earned anything.
+    /// The tree for a contract; None where no wallet has earned anything.
     pub fn tree(&self, at: &Distributor) -> Option<PayoutTree> {
         PayoutTree::new(at, &self.sums)
+    }
+
+    /// The root for a contract. It takes one of every epoch, so one without payouts has a root too: the hash of its empty
+    /// list, to which no proof leads.
+    pub fn root(&self, at: &Distributor) -> Digest {
+        self.tree(at).map_or_else(|| self.data(), |tree| tree.root())
     }
 }
 

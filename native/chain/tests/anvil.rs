@@ -53,6 +53,22 @@ fn contracts_are_deployed_once_and_epochs_submitted_once() {
     assert_eq!(files.collect::<Vec<_>>(), ["chain.json"], "nothing is under way");
 }
 
+/// The first wallet is often linked when epochs have closed.
+#[test]
+fn an_epoch_without_payouts_holds_up_no_other() {
+    let Some(anvil) = Anvil::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sender = anvil.sender(dir.path());
+    let made = Deployment::make(&sender, &terms(&sender), &dir.path().join("chain.json")).unwrap();
+    let mut two = epochs(2);
+    two[0].sums.clear();
+    assert!(matches!(made.submit(&sender, &RUN, &two).unwrap(), (0, Submission::Sent(_))));
+    anvil.tell("evm_increaseTime", "[60]");
+    anvil.tell("evm_mine", "[]");
+    assert!(matches!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Sent(_))));
+    assert_eq!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Known));
+}
+
 /// Stopped after the transaction was sent and before it was recorded, with no block made; then with one.
 #[test]
 fn what_is_under_way_is_gone_on_with() {

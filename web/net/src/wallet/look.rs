@@ -212,10 +212,7 @@ impl Look {
             return Ok(self.before(number));
         }
         let ours = usize::try_from(number).ok().and_then(|number| epochs.get(number));
-        let same = |epoch: &&Epoch| {
-            let tree = epoch.tree(&self.at);
-            tree.is_some_and(|tree| tree.root() == root) && epoch.log == log && epoch.data() == data
-        };
+        let same = |epoch: &&Epoch| epoch.root(&self.at) == root && epoch.log == log && epoch.data() == data;
         if ours.filter(same).is_none() {
             self.differs = Some(number);
             return Ok(Step::Done);
