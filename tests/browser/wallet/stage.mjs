@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { snapshot, start, until } from '../launch.mjs';
+import { audit } from '../page/access.mjs';
 import { says } from '../page/suite.mjs';
 import { Injected, inject } from './injected.mjs';
 
@@ -85,15 +86,16 @@ export class Stage {
     if (help) await this.press('#wallet-help');
   }
 
-  /** Pictures of the section, wide and narrow, light and dark. */
+  /** Looks whether everybody can use what is shown now; takes pictures of it where they are wanted. */
   async picture(name) {
-    if (!this.pictures) return;
+    await audit(this.page, name);
     for (const [size, width] of [['wide', 1440], ['narrow', 390]]) {
       for (const colorScheme of ['light', 'dark']) {
         await this.page.setViewportSize({ width, height: 1000 });
         await this.page.emulateMedia({ colorScheme });
         const what = (await this.page.locator('#wallet-dialog[open]').count()) ? '#wallet-dialog' : '#wallet';
-        await this.page.locator(what).screenshot({ path: join(this.pictures, `${name}-${size}-${colorScheme}.png`) });
+        const path = this.pictures && join(this.pictures, `${name}-${size}-${colorScheme}.png`);
+        if (path) await this.page.locator(what).screenshot({ path });
       }
     }
     await this.page.setViewportSize({ width: 1440, height: 1000 });
