@@ -224,7 +224,7 @@ function begin(): void {
   };
   // Safari has no idle callback.
   void look().then(({ secret, earned }) => {
-    if (asksForWallet() || (secret && earned)) void startWallets();
+    if (asksForWallet() || (secret && earned) || recall('wallet')) void startWallets();
   });
   const idle = () => (window.requestIdleCallback ?? setTimeout)(() => void preload());
   if (document.readyState === 'complete') idle();

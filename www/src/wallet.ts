@@ -62,6 +62,7 @@ export const link = (): Promise<void> => run(linking);
 /** Does one thing at a time; what goes wrong is shown with a button that tries again. */
 export async function run(job: () => Promise<void>): Promise<void> {
   if (view.busy) return;
+  const from = document.activeElement as HTMLElement | null;
   set({ busy: say.wallet.working, trouble: undefined, done: undefined });
   try {
     await job();
@@ -77,6 +78,11 @@ export async function run(job: () => Promise<void>): Promise<void> {
     if (words) view.trouble = { words, way, help: () => void run(help) };
   }
   set({ busy: undefined });
+  if (!byId('wallet').contains(from)) return;
+  // The button that was pressed could not keep the focus, and may be gone; in a dialog that is closed it is lost.
+  const now = document.activeElement;
+  const lost = now === document.body || now === from || byId('wallet-dialog').contains(now);
+  if (lost) (from?.hidden ? byId('wallet-link') : from)?.focus({ preventScroll: true });
 }
 
 /** Changes what is shown. */

@@ -19,6 +19,8 @@ export default async function checks(stage) {
     await other.keyboard.press('Escape');
     await other.locator('#wallet-link:enabled').waitFor({ timeout: 5_000 });
     expect(!(await other.locator('#wallet-trouble').isVisible()), 'it complains of a choice that was cancelled');
+    const focused = () => other.evaluate(() => document.activeElement?.id);
+    await until('the focus is back', 5, async () => (await focused()) === 'wallet-link');
   });
 
   await stage.check('a locked wallet and a declined signature each get a sentence and a way on', async () => {
