@@ -1,6 +1,6 @@
 // Another wallet: with the old one's word at once, without it after a wait that is shown; and a wallet that is a contract.
 
-import { start, until } from '../launch.mjs';
+import { until } from '../launch.mjs';
 import { expect } from '../page/suite.mjs';
 import { account } from './world.mjs';
 
@@ -13,7 +13,7 @@ export default async function checks(stage) {
   const known = async () => world.get(`api/account/${await stage.peer()}`);
 
   await stage.check('another wallet waits without the old one’s word, and the page says so loudly', async () => {
-    await start(page);
+    await stage.train();
     second.accounts = [2];
     await stage.link(second);
     await page.locator('#wallet-without:visible').waitFor({ timeout: 15_000 });
