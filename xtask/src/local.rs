@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use crate::paths::Paths;
 use crate::run::{self, Group, minutes};
@@ -52,11 +53,15 @@ impl Chain {
         Ok(file)
     }
 
-    /// Submits the next epoch that has closed; what the program says if there is one.
+    /// Submits the next epoch that has closed; a line about it if there is one.
     pub(crate) fn submit(&self, paths: &Paths, url: &str) -> Option<String> {
-        // That nothing has closed, or that nobody has linked a wallet, is usual.
+        // That nothing has closed is usual.
         let said = run::capture(self.operate(paths, "submit").arg(url)).ok()?;
-        said.contains("transaction").then(|| said.trim().to_owned())
+        let said: Value = serde_json::from_str(said.trim()).ok()?;
+        let (epoch, total, wallets) = (&said["epoch"], &said["total"], &said["wallets"]);
+        said["transaction"]
+            .is_string()
+            .then(|| format!("epoch {epoch} is on the chain: {total} credits, {wallets} wallets"))
     }
 
     fn operate(&self, paths: &Paths, what: &str) -> Command {
