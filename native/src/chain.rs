@@ -126,7 +126,7 @@ fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
         symbol: args.symbol.clone(),
         run,
         submitter: sender.address(),
-        guardian: guardian(&args.guardian)?,
+        guardian: wallet(&args.guardian, "--guardian")?,
         cap: args.cap.unwrap_or(u128::from(pool) * u128::from(args.rounds)),
         rounds: args.rounds,
         period: args.period,
@@ -232,8 +232,8 @@ impl ChainArgs {
     }
 }
 
-/// An address as people copy it: with its checksum, or in one case.
-fn guardian(text: &str) -> anyhow::Result<Wallet> {
+/// An address as people copy it, with its checksum or in one case; `flag` is where it stands.
+pub(crate) fn wallet(text: &str, flag: &str) -> anyhow::Result<Wallet> {
     let plain = |text: &str| text.len() == 42 && text.starts_with("0x") && *text == text.to_lowercase();
     let with_checksum = |text: &str| {
         let bytes: Option<Vec<u8>> =
@@ -241,5 +241,6 @@ fn guardian(text: &str) -> anyhow::Result<Wallet> {
         bytes.and_then(|bytes| Some(checksummed(&bytes.try_into().ok()?)))
     };
     let text = if plain(text) { with_checksum(text) } else { Some(text.to_owned()) };
-    text.and_then(|text| address(&text)).context("--guardian is no address: 0x and 40 hex digits with a right checksum")
+    text.and_then(|text| address(&text))
+        .with_context(|| format!("{flag} is no address: 0x and 40 hex digits with a right checksum"))
 }

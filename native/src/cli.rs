@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use tributary_protocol::job::DeviceChoice;
 
 use crate::chain::ChainCommand;
+use crate::wallet::WalletArgs;
 
 /// Train one language model together, on browser tabs and gaming PCs.
 #[derive(Debug, Parser)]
@@ -28,6 +29,7 @@ Examples:
   tributary model generate --state state --prompt \"Once upon a time\"
   tributary ledger verify http://127.0.0.1:8080
   tributary chain status --rpc http://127.0.0.1:8545
+  tributary wallet link http://127.0.0.1:8080
   tributary identity export --out tributary-identity.txt
 
 Settings come from tributary.toml, then TRIBUTARY_* in the environment, then flags; the later wins.
@@ -62,6 +64,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ChainCommand,
     },
+    /// Say which wallet this contributor's earnings go to
+    Wallet(WalletArgs),
     /// Back up who this contributor is, and with it what it earned; take it to another machine
     Identity(IdentityArgs),
 }

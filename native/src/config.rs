@@ -1,6 +1,7 @@
 //! Settings: `tributary.toml` at the bottom, the environment above it (read by the command line's
 //! parser), flags on top. Leaves one plain struct a command. Refuses unknown fields with line and column.
 
+use std::fmt;
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ struct ServeFile {
     www: Option<PathBuf>,
     device: Option<DeviceChoice>,
     relay: RelayFile,
+    chain: Option<Chain>,
     /// A PostgreSQL server's URL, to keep the journal and the ledger there.
     log: Option<String>,
 }
@@ -82,6 +84,39 @@ impl RelayFile {
             circuit_bytes: self.circuit_bytes.unwrap_or(usual.circuit_bytes),
             circuit_time: self.circuit_seconds.map_or(usual.circuit_time, |s| Duration::from_secs(s.into())),
         }
+    }
+}
+
+/// The [serve.chain] table: where contributors claim what they earned. Without it wallets are linked all the same, except
+/// those that are contracts.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Chain {
+    /// The chain.json that `tributary chain deploy` wrote.
+    pub(crate) deployment: PathBuf,
+    /// A node of that chain, for the coordinator itself; told to nobody.
+    pub(crate) rpc: String,
+    /// A site that shows that chain's transactions to people.
+    pub(crate) explorer: Option<String>,
+}
+
+/// Without the node's address, in which there may be a key.
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("deployment", &self.deployment).field("explorer", &self.explorer).finish()
+    }
+}
+
+impl Chain {
+    /// With the path made one from here, and what is no URL refused.
+    fn below(self, base: &Path) -> anyhow::Result<Self> {
+        let is_url = |text: &String| text.starts_with("https://") || text.starts_with("http://");
+        for (name, text) in [("rpc", Some(&self.rpc)), ("explorer", self.explorer.as_ref())] {
+            if text.is_some_and(|text| !is_url(text)) {
+                bail!("{name} in [serve.chain] is not a URL; it must begin with https:// or http://");
+            }
+        }
+        Ok(Self { deployment: base.join(self.deployment), ..self })
     }
 }
 
@@ -121,6 +156,8 @@ pub(crate) struct Serve {
     pub(crate) relay: Relay,
     /// Where the journal is, if not in the state folder.
     pub(crate) log: Option<Url>,
+    /// Where earnings are claimed, if anywhere.
+    pub(crate) chain: Option<Chain>,
 }
 
 /// What `tributary train` runs with.
@@ -189,6 +226,7 @@ pub(crate) fn serve(args: ServeArgs, config: Option<&Path>) -> anyhow::Result<Se
         device: args.device.or(file.device).unwrap_or_default(),
         relay: file.relay.limits(),
         log: file.log.map(Url::from),
+        chain: file.chain.map(|chain| chain.below(&base)).transpose()?,
     })
 }
 
@@ -211,6 +249,13 @@ pub(crate) fn train(args: TrainArgs, config: Option<&Path>) -> anyhow::Result<Tr
         page,
         www,
     })
+}
+
+/// The coordinator of a contributor.
+pub(crate) fn coordinator(named: Option<String>, config: Option<&Path>) -> anyhow::Result<String> {
+    named.or(load(config)?.0.train.coordinator).context(
+        "whose books are meant? name the coordinator's page, such as: tributary wallet status http://127.0.0.1:8080",
+    )
 }
 
 /// The folder of a contributor's identity.
@@ -273,13 +318,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.toml");
         let text = "[serve]\nstate = \"s\"\nlog = \"postgresql://me:hunter2@db/runs\"\nhttp = \"127.0.0.1:1\"\nlisten = [\"/ip4/127.0.0.1/tcp/7\"]\ndevice = \"cpu\"\n\
-             [serve.relay]\ncircuits = 5\n";
+             [serve.relay]\ncircuits = 5\n[serve.chain]\ndeployment = \"chain/chain.json\"\nrpc = \"https://node.example/hunter2\"\n";
         fs::write(&path, text).unwrap();
         let from_file = serve(ServeArgs::default(), Some(&path)).unwrap();
         assert!(from_file.log.is_some() && !format!("{from_file:?}").contains("hunter2"), "{from_file:?}");
         assert_eq!((from_file.state, from_file.http.as_str()), (dir.path().join("s"), "127.0.0.1:1"));
         assert_eq!((from_file.listen.len(), from_file.device), (1, DeviceChoice::Cpu));
         assert_eq!(from_file.relay, Relay { circuits: 5, ..Relay::default() });
+        assert_eq!(from_file.chain.unwrap().deployment, dir.path().join("chain/chain.json"));
         let args = ServeArgs {
             http: Some("127.0.0.1:2".into()),
             state: Some("t".into()),
@@ -298,6 +344,9 @@ mod tests {
         fs::write(&path, "[serve]\nport = 5\n").unwrap();
         let error = serve(ServeArgs::default(), Some(&path)).unwrap_err().to_string();
         assert!(error.contains("line 2, column 1") && error.contains("unknown field `port`"), "{error}");
+        fs::write(&path, "[serve.chain]\ndeployment = \"d\"\nrpc = \"node:8545\"\n").unwrap();
+        let error = serve(ServeArgs::default(), Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("rpc in [serve.chain] is not a URL"), "{error}");
         let args = |listen: &str, http: &str| ServeArgs {
             listen: vec![listen.to_owned()],
             http: Some(http.to_owned()),

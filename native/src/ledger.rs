@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
-use tributary_ledger::{Book, Checkpoint, Entry, MAX_ENTRY};
+use tributary_ledger::{Book, Checkpoint, Entry, frame_all, frames};
 use tributary_protocol::message::{Commit, RoundManifest};
 use tributary_protocol::{Hash, Id, Signable, Signed};
 
@@ -159,11 +159,12 @@ fn download(url: &str) -> anyhow::Result<Log> {
     let size = checkpoint.open(&checkpoint.signer())?.size;
     let mut entries = Vec::new();
     while (entries.len() as u64) < size {
-        let page = frames(&get(&format!("{url}/api/ledger?from={}", entries.len()))?)?;
+        let page = get(&format!("{url}/api/ledger?from={}", entries.len()))?;
+        let page = frames(&page)?;
         if page.is_empty() {
             bail!("the coordinator shows {} entries and its checkpoint says {size}: some were dropped", entries.len());
         }
-        entries.extend(page);
+        entries.extend(page.into_iter().map(<[u8]>::to_vec));
     }
     entries.truncate(size as usize);
     Ok(Log { checkpoint: Some(checkpoint), entries })
@@ -186,29 +187,10 @@ fn to_bytes(log: &Log) -> Vec<u8> {
 }
 
 fn from_bytes(bytes: &[u8]) -> anyhow::Result<Log> {
-    let mut entries = frames(bytes)?;
-    ensure!(!entries.is_empty(), "it is empty");
-    let checkpoint = entries.remove(0);
-    let checkpoint = if checkpoint.is_empty() { None } else { Some(postcard::from_bytes(&checkpoint)?) };
-    Ok(Log { checkpoint, entries })
-}
-
-/// Each with its length before it, u32 little-endian.
-pub(crate) fn frame_all<'a>(rows: impl IntoIterator<Item = &'a Vec<u8>>) -> Vec<u8> {
-    let frame = |row: &'a Vec<u8>| (row.len() as u32).to_le_bytes().into_iter().chain(row.iter().copied());
-    rows.into_iter().flat_map(frame).collect()
-}
-
-fn frames(mut bytes: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
-    let mut frames = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<4>() {
-        let len = u32::from_le_bytes(*head) as usize;
-        ensure!(len <= MAX_ENTRY && len <= rest.len(), "a row of {len} bytes is too long or cut off");
-        frames.push(rest[..len].to_vec());
-        bytes = &rest[len..];
-    }
-    ensure!(bytes.is_empty(), "it is cut off");
-    Ok(frames)
+    let rows = frames(bytes)?;
+    let (checkpoint, entries) = rows.split_first().context("it is empty")?;
+    let checkpoint = if checkpoint.is_empty() { None } else { Some(postcard::from_bytes(checkpoint)?) };
+    Ok(Log { checkpoint, entries: entries.iter().map(|row| row.to_vec()).collect() })
 }
 
 /// The checkpoint that a contributor keeps in its state folder.

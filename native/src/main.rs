@@ -19,6 +19,7 @@ mod runfile;
 mod serve;
 mod signals;
 mod train;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Model { command: ModelCommand::Generate(args) } => generate::run(&args),
         Command::Ledger { command: LedgerCommand::Verify(args) } => ledger::verify(&args),
         Command::Chain { command } => chain::run(&command),
+        Command::Wallet(args) => wallet::run(args, cli.config.as_deref()),
         Command::Identity(args) => {
             identity::commands::run(&config::train_state(args.state, cli.config.as_deref())?, args.command)
         }

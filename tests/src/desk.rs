@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::Entry;
+use tributary_ledger::{Entry, LinkError, LinkProof, Payee};
 use tributary_protocol::check::{Finding, ReplayOrder};
-use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, Output, Score};
+use tributary_protocol::coordinator::{Coordinator, Event, Examined, FoldPlan, Input, LinkRefusal, Output, Score};
 use tributary_protocol::message::{
     Commit, Hello, PeerKind, Refusal, RoundManifest, ToContributor, ToCoordinator, Verdict,
 };
@@ -39,6 +39,8 @@ pub struct Desk {
     pub dropped: Vec<Id>,
     /// What it wants fetched.
     pub fetches: Vec<(Id, BlobRef)>,
+    /// Links that it took and could not write.
+    pub unlinked: Vec<(Id, LinkError)>,
     /// The newest fold it wants done.
     pub plan: Option<FoldPlan>,
     /// Virtual time; the test moves it.
@@ -69,6 +71,7 @@ impl Desk {
             sent: Vec::new(),
             dropped: Vec::new(),
             fetches: Vec::new(),
+            unlinked: Vec::new(),
             plan: None,
             now: 1_000_000,
             examined: BTreeMap::new(),
@@ -97,6 +100,7 @@ impl Desk {
                 Output::Gather(order) => self.gathers.push(*order),
                 Output::Replay(order) => self.replays.push(*order),
                 Output::Discard(dossier) => self.discarded.push(dossier),
+                Output::Unlinked { who, why } => self.unlinked.push((who, why)),
                 Output::Evaluate { .. } => {}
             }
         }
@@ -110,6 +114,20 @@ impl Desk {
     /// Somebody says hello as it should be.
     pub fn hello(&mut self, from: &Identity) {
         self.message(from, ToCoordinator::Hello(hello()));
+    }
+
+    /// Somebody names a wallet.
+    pub fn link(&mut self, proof: &LinkProof) -> Result<Payee, LinkRefusal> {
+        let result = self.machine.link(self.now, &proof.to_bytes());
+        self.drain();
+        result
+    }
+
+    /// It dies and is started again from its disk.
+    pub fn restart(&mut self) {
+        let (identity, spec) = (self.identity.clone(), self.run.spec.clone());
+        self.machine = Coordinator::restore(identity, spec, self.journal.clone(), self.entries.clone()).unwrap();
+        self.drain();
     }
 
     /// The open round's manifest.

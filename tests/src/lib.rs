@@ -1,5 +1,5 @@
 //! Ways to hold Tributary: a whole swarm in virtual time ([`world`]), one coordinator by hand ([`desk`]),
-//! and the real program as processes ([`process`]).
+//! the real program as processes ([`process`]), and wallets ([`wallet`]).
 #![allow(clippy::unwrap_used)]
 
 pub mod desk;
@@ -7,6 +7,7 @@ pub mod process;
 mod random;
 mod run;
 mod trainer;
+pub mod wallet;
 pub mod world;
 
 pub use random::Random;

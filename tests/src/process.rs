@@ -217,13 +217,36 @@ impl Site {
 
     /// GET of JSON from the coordinator.
     pub fn get(&self, path: &str) -> Value {
-        let mut stream = TcpStream::connect(self.http.trim_start_matches("http://")).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (head, body) = self.ask(&format!("GET {path} HTTP/1.0\r\n\r\n"));
         assert!(head.contains(" 200 "), "{head}");
-        serde_json::from_str(body).unwrap()
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// GET of whatever it is.
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        self.ask(&format!("GET {path} HTTP/1.0\r\n\r\n")).1
+    }
+
+    /// POST from a page at `origin`: the status and the answer.
+    pub fn post(&self, path: &str, origin: &str, body: &str) -> (u16, Value) {
+        let host = self.http.trim_start_matches("http://");
+        let head = format!(
+            "POST {path} HTTP/1.0\r\nhost: {host}\r\norigin: {origin}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let (head, body) = self.ask(&(head + body));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    fn ask(&self, request: &str) -> (String, Vec<u8>) {
+        let mut stream = TcpStream::connect(self.http.trim_start_matches("http://")).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // Whoever is refused for a body that is too long may find the connection closed.
+        let _ = stream.read_to_end(&mut answer);
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head");
+        (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
     }
 }
 

@@ -37,7 +37,7 @@ const USES: [(&str, &[&str]); 14] = [
             "tributary-webrtc",
         ],
     ),
-    ("tributary-web-net", &["tributary-peer", "tributary-protocol", "tributary-swarm"]),
+    ("tributary-web-net", &["tributary-ledger", "tributary-peer", "tributary-protocol", "tributary-swarm"]),
     ("tributary-web-trainer", &["tributary-protocol", "tributary-trainer"]),
     ("tributary-tests", &["tributary-ledger", "tributary-protocol"]),
     ("tributary-tests-webrtc", &["tributary-webrtc"]),

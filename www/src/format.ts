@@ -11,7 +11,7 @@ const upToOne = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 const one = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** 1,234,567 */
-export const count = (n: number): string => whole.format(n);
+export const count = (n: number | bigint): string => whole.format(n);
 
 /** 12.3%, of a share from 0 to 1. */
 export const percent = (n: number): string => share.format(n);

@@ -6,6 +6,7 @@ import { hasEarned, offerBackup, showName, startBackup } from './backup.ts';
 import { diagnostics } from './diagnostics.ts';
 import { byId, setNote, setText } from './dom.ts';
 import { watchHidden } from './hidden.ts';
+import { look } from './identity.ts';
 import { Seat } from './lock.ts';
 import { earnings, type Machine, measure, remembered } from './probe.ts';
 import { type Contributor, isProgram, Program } from './program.ts';
@@ -141,6 +142,30 @@ watchHidden(
   },
 );
 
+// Wallets: nothing of them is loaded before there is something to link or somebody asks
+
+const walletLink = byId<HTMLButtonElement>('wallet-link');
+let wallets: Promise<typeof import('./wallet.ts')> | undefined;
+
+async function startWallets(): Promise<typeof import('./wallet.ts') | undefined> {
+  wallets ??= import('./wallet.ts').then(async (part) => {
+    await part.startWallet();
+    return part;
+  });
+  try {
+    return await wallets;
+  } catch (error) {
+    wallets = undefined;
+    setNote(byId('wallet-trouble'), say.wallet.notLoaded(String(error)));
+    return undefined;
+  }
+}
+walletLink.addEventListener('click', async () => (await startWallets())?.link());
+const asksForWallet = (): boolean => location.hash.startsWith('#link=');
+addEventListener('hashchange', () => {
+  if (asksForWallet()) void startWallets();
+});
+
 // Clocks, connection, leaving
 
 setInterval(() => {
@@ -211,6 +236,9 @@ function begin(): void {
     if (machine && !isActive(session.view.snapshot) && !session.view.starting) await probe(machine);
   };
   // Safari has no idle callback.
+  void look().then(({ secret, earned }) => {
+    if (asksForWallet() || (secret && earned) || recall('wallet')) void startWallets();
+  });
   const idle = () => (window.requestIdleCallback ?? setTimeout)(() => void preload());
   if (document.readyState === 'complete') idle();
   else addEventListener('load', idle);

@@ -1,6 +1,7 @@
 // Every text that the page shows, in one place. Numbers are formatted before they come here.
 
-/** What stands in `index.html`; the build puts `page.key` where that file says `{{key}}`. */
+/** What stands in `index.html`; the build puts `page.key` where that file says `{{key}}`. Scripts don't use it: they would
+ * load all of it once more. */
 export const page = {
   title: 'Tributary: train a language model together',
   description: 'Browser tabs and gaming PCs train one language model together and are credited for it.',
@@ -64,6 +65,30 @@ export const page = {
   receiptsEmpty:
     'Every settled round that paid you is listed here once its receipt was checked on this machine.',
   work: 'Work',
+  wallet: 'Your wallet',
+  walletNone: 'No wallet is linked. What you earn waits under your identity for as long as you like.',
+  walletHelp:
+    'What is final can be claimed to an Ethereum wallet as shares of the model: a million credits are one share, and what people pay to use the model is split over the shares. Linking is free, and you can train without it.',
+  walletLink: 'Link a wallet',
+  walletCheck: 'Check what can be claimed',
+  wallets: 'Choose a wallet',
+  walletsNone:
+    'No wallet was found in this browser. Install one from its maker’s own site, or allow it on this site; it appears here by itself.',
+  walletSigns:
+    'The wallet asks you to sign a short text. That moves no funds and gives no approval, and nobody here ever asks for a seed phrase.',
+  walletSent: 'Transactions from this browser',
+  claimable: 'Claimable',
+  claimableMeans: 'Final, in a root that counts on the chain, and not claimed yet.',
+  claimed: 'Claimed',
+  claimedMeans: 'Minted to the wallet as shares since the run began.',
+  fees: 'Fees due',
+  feesMean: 'The wallet’s part of what was paid for the model, in the chain’s coin.',
+  ticks: 'What this tab checked itself',
+  tickSigned: 'The coordinator signed its log.',
+  tickLogged: 'Your earnings stand in that log.',
+  tickUnrewritten: 'The log continues what this browser saw before.',
+  tickLeaf: 'What the wallet has earned was recomputed from the log and proved.',
+  tickRoot: 'The root on the chain is the one that the log gives.',
   lossTitle: 'Loss',
   lossHelp: 'Bits the model needs for each byte of text; lower is better.',
   lossEmpty: 'The curve begins once a round has been folded and measured.',
@@ -234,6 +259,77 @@ export const say = {
     `Proved on this machine, as of round ${round}: the coordinator’s signature, that your pay stands in its log of ${size} entries, that nothing in the log was changed since it was first seen here, and that every amount is what the rule gives.`,
   proofBad: (why: string) =>
     `Do not rely on these earnings. ${why} Save a backup, stop, and ask whoever runs this site.`,
+  wallet: {
+    link: 'Link a wallet',
+    linkOther: 'Link another wallet',
+    linkProgram: 'Link a wallet to the program',
+    none: 'No wallet is linked. What you earn waits under your identity for as long as you like.',
+    paid: (wallet: string) => `${wallet} gets what you earn.`,
+    paidChecked: (wallet: string, size: string) =>
+      `${wallet} gets what you earn: this tab read it in all ${size} entries of the log.`,
+    queued: (wallet: string) => `${wallet} is linked; it enters the log with the next settled round.`,
+    unproven: (wallet: string) =>
+      `${wallet} gets what you earn, and never signed for that: if it is yours, link it here.`,
+    pending: (now: string, next: string, round: string) =>
+      `From round ${round} on ${next} takes the place of ${now}. If that was not you, somebody has your key: link your own again before that round, and move to a new identity.`,
+    program: (name: string) =>
+      `A program that trains as …${name} asks for a wallet. Go on only if it is yours and shows the same name.`,
+    programDone:
+      'Signed. The program now shows the wallet: compare the address, then confirm it there. You can close this page.',
+    linked: 'Linked.',
+    off: 'This run is on no chain, so nothing can be claimed yet. All that is final stays yours and can be claimed once whoever runs this site has set up the contracts (tributary chain deploy) and named them in [serve.chain].',
+    chooseNew: 'Which wallet gets what you earn?',
+    chooseAny: 'Which wallet asks the chain?',
+    chooseOld: (wallet: string) =>
+      `${wallet} is paid until now. Choose the wallet that has it and sign with it too, and the change holds from the next round on. Without it, it waits 72 hours, so that you would notice if somebody had your key.`,
+    without: 'Without it: wait 72 hours',
+    working: 'One moment …',
+    sign: (name: string) => `${name} asks you to sign. The text moves no funds and gives no approval.`,
+    confirm: (name: string) => `${name} asks you to confirm the transaction.`,
+    reading: (from: string) => `The log is read: ${from} entries are checked`,
+    asking: 'The chain is asked through the wallet',
+    claim: (amount: string) => `Claim ${amount} credits`,
+    claimFees: (amount: string) => `Claim fees of ${amount}`,
+    yes: 'Yes:',
+    no: 'Not shown:',
+    waits: (amount: string, day: string) =>
+      `${amount} more credits are in a root that waits for a possible veto: claimable from ${day} on.`,
+    differs: (epoch: string) =>
+      `Do not claim: for epoch ${epoch} the chain has another root than the log gives. The wallet’s node may lie or be ahead of the log: check again in some minutes or with another node, and if it stays so, tell whoever runs this site.`,
+    closes: (round: string) =>
+      `Nothing new can be claimed now. The epoch under way closes with round ${round}; its root is then put on the chain.`,
+    ways: { again: 'Try again', switch: 'Switch the wallet’s network', choose: 'Choose a wallet' },
+    silent: (name: string) =>
+      `${name} does not answer. Its node may be down: look whether the wallet is connected, or choose another node for this network in it.`,
+    locked: (name: string) => `${name} shows this page no account. Unlock it and connect it to this site.`,
+    rejected: (name: string) => `You declined in ${name}, so nothing was signed or sent.`,
+    disconnected: (name: string) => `${name} has no connection to its network. Reconnect it there.`,
+    unknownChain: (name: string) => `${name} does not know this network. Add it in the wallet.`,
+    asksAlready: (name: string) => `${name} has a question open already. Answer it there.`,
+    failed: (name: string, why: string) => `${name} could not do that (${why}).`,
+    removed: 'The wallet that you used here is gone from this browser. Bring it back or choose another.',
+    otherAccount: (wallet: string) =>
+      `The wallet shows this page other accounts than ${wallet}. Connect that account to this site in the wallet.`,
+    wrongChain: (chain: string) => `The wallet is on another network; the contracts are on chain ${chain}.`,
+    coordinatorGone:
+      'The coordinator does not answer, so nothing was changed. Check your connection; nothing is lost.',
+    notLoaded: (why: string) =>
+      `The part for wallets could not be loaded (${why}). Check your connection, then reload the page.`,
+    coordinatorSays: (status: string) => `The coordinator could not do that (HTTP ${status}).`,
+    sent: {
+      claim: (amount: string, day: string) => `${day}: claim of ${amount} credits`,
+      fees: (amount: string, day: string) => `${day}: claim of ${amount} in fees`,
+    },
+    states: {
+      sent: 'Sent; the network has not shown it yet.',
+      waiting: 'Waiting for a block.',
+      stuck:
+        'Still in no block: its fee may be too low. Speed it up or cancel it in the wallet; it cannot pay twice.',
+      done: 'Done.',
+      replaced: 'Another transaction took its place; what came of it shows when you check again.',
+      failed: 'It reverted: only gas was paid, and what is due still is. Check again.',
+    },
+  },
   ofAll: (percent: string) => `${percent} of all`,
   bitsPerByte: (n: string) => `${n} bits per byte`,
   none: '–',

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::paths::Paths;
 use crate::world::{self, Coordinator};
-use crate::{setup, text};
+use crate::{chain, setup, text};
 
 /// Rounds that a page test sees the end of.
 const RUN: &str = "\
@@ -24,6 +24,14 @@ pub(crate) fn script(paths: &Paths, name: &str) -> Result<Command> {
 pub(crate) fn webrtc_script(paths: &Paths, name: &str) -> Result<Command> {
     let mut node = script(paths, name)?;
     node.arg(paths.webrtc_peer()).arg(paths.webrtc_module());
+    Ok(node)
+}
+
+/// Wallets from end to end: the page, a coordinator and a chain, which the script starts itself.
+pub(crate) fn wallet_script(paths: &Paths) -> Result<Command> {
+    let mut node = script(paths, "wallet.mjs")?;
+    node.arg(paths.tributary()).arg(text::import(paths)?).arg(chain::anvil(paths)?);
+    node.arg(paths.root.join("www/dist")).arg(paths.work.join("wallet-test"));
     Ok(node)
 }
 

@@ -11,6 +11,7 @@ mod chain;
 mod check;
 mod demo;
 mod lint;
+mod local;
 mod paths;
 mod postgres;
 mod run;
@@ -32,6 +33,7 @@ cargo xtask COMMAND
   build [page]          build the `tributary` program, the wasm modules and the page, or the last two
   contracts             compile the contracts again, after a change of core/contracts
   demo                  coordinator, one native contributor and the page, until Ctrl-C
+  demo --chain          the same with a chain on this machine, on which what is earned is claimed
   demo --check          the same with a headless tab, for five rounds; exits 0 if they agree
   test [--only SUITE]   every test, or one suite: unit, reference, chain, postgres, wasm, sizes,
                         page, interop, demo (--built after either: with what was built before)
@@ -62,7 +64,8 @@ fn command() -> Result<()> {
         ["build"] => build::all(&paths::Paths::find()?),
         ["build", "page"] => build::only_page(&paths::Paths::find()?),
         ["contracts"] => chain::compile(&paths::Paths::find()?),
-        ["demo"] => demo::run(&paths::Paths::find()?),
+        ["demo"] => demo::run(&paths::Paths::find()?, false),
+        ["demo", "--chain"] => demo::run(&paths::Paths::find()?, true),
         ["demo", "--check"] => check::run(&paths::Paths::find()?),
         ["demo", "--check", "--built"] => check::judge(&paths::Paths::find()?),
         ["test"] => test::run(&paths::Paths::find()?, None, true),

@@ -100,7 +100,7 @@ fn postgres(paths: &Paths) -> Result<Counts> {
     counted(runner(paths, &["--test", "stores"]).env("TRIBUTARY_POSTGRES", server.url()), LIMIT)
 }
 
-/// The contracts, compiled and run; the operator's commands and an independent reader on a node.
+/// The contracts, compiled and run; the operator's commands and an independent reader on a node; wallets on the page.
 fn contracts(paths: &Paths) -> Result<Counts> {
     setup::for_chain(paths)?;
     let mut sum = (0, 0);
@@ -109,8 +109,13 @@ fn contracts(paths: &Paths) -> Result<Counts> {
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
     let mut node = runner(paths, &["--test", "anvil", "--test", "reader"]);
-    let counts = counted(node.env("TRIBUTARY_ANVIL", chain::anvil(paths)?), LIMIT)?;
-    Ok((sum.0 + counts.0, sum.1 + counts.1))
+    for (command, limit) in
+        [(node.env("TRIBUTARY_ANVIL", chain::anvil(paths)?), LIMIT), (&mut browser::wallet_script(paths)?, minutes(20))]
+    {
+        let counts = counted(command, limit)?;
+        sum = (sum.0 + counts.0, sum.1 + counts.1);
+    }
+    Ok(sum)
 }
 
 fn native(paths: &Paths, which: &[&str]) -> Result<Counts> {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -32,10 +33,21 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts it on a port of 127.0.0.1, with its state and log in `dir`, and waits until it answers.
     pub(crate) fn start(paths: &Paths, dir: &Path, run: &Path, data: &Path, port: u16) -> Result<Self> {
+        Self::start_as(paths.command(paths.tributary()), paths, dir, run, data, port)
+    }
+
+    /// The same with a command of one's own, which may have flags and an environment.
+    pub(crate) fn start_as(
+        mut serve: Command,
+        paths: &Paths,
+        dir: &Path,
+        run: &Path,
+        data: &Path,
+        port: u16,
+    ) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join("serve.log");
         let state = dir.join("coordinator");
-        let mut serve = paths.command(paths.tributary());
         serve.arg("serve").arg("--run").arg(run).arg("--data").arg(data).arg("--state").arg(&state);
         serve.args(["--http", &format!("127.0.0.1:{port}")]).arg("--www").arg(paths.root.join("www/dist"));
         // Any free ports: contributors learn them from /run.json.

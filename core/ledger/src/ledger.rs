@@ -6,8 +6,8 @@ use crate::account::Account;
 use crate::batch::Batch;
 use crate::entry::{Finding, Place, Verdict};
 use crate::reward::Payment;
-use crate::wallets::Wallets;
-use crate::{Balance, Code, Credits, Digest, Entry, Key, LedgerError, MAX_AGE, Rule, Wallet, work};
+use crate::wallets::{Payee, Wallets};
+use crate::{Balance, Code, Credits, Digest, Entry, Key, LedgerError, LinkError, MAX_AGE, Rule, Wallet, work};
 
 /// Everything that follows from a log so far. It holds what can still matter: accounts, wallets, and the submissions
 /// of the last [`Rule::hold`] rounds.
@@ -65,7 +65,7 @@ impl Ledger {
         match *entry {
             Entry::Run { .. } | Entry::Opened { .. } => {}
             Entry::Linked { who, wallet, ref proof } => {
-                let linked = self.wallets.link(&run.rule, round, who, wallet, proof);
+                let linked = self.wallets.link(run.rule.relink, round, who, wallet, proof);
                 linked.map_err(|why| LedgerError::Link { who, why })?;
             }
             Entry::Submitted { origin, who, tokens, .. } => self.submit(&run, round, origin, who, tokens)?,
@@ -162,7 +162,19 @@ impl Ledger {
 
     /// The wallet that `who` named last, and the round from which on it is in force.
     pub fn wallet(&self, who: &Key) -> Option<(&Wallet, u64)> {
-        self.wallets.last(who)
+        self.payees(who).last().map(|last| (&last.wallet, last.from))
+    }
+
+    /// The wallets that `who` named, oldest first, without those that gave way before they were in force.
+    pub fn payees(&self, who: &Key) -> &[Payee] {
+        self.wallets.all(who)
+    }
+
+    /// What an [`Entry::Linked`] in the batch of `round` would come to; nothing changes.
+    pub fn check_link(&self, round: u64, who: &Key, wallet: &Wallet, proof: &[u8]) -> Result<Payee, LinkError> {
+        // Without a run there are no wallets yet that another could take the place of.
+        let relink = self.run.map_or(0, |run| run.rule.relink);
+        self.wallets.check(relink, round, who, wallet, proof)
     }
 
     /// The wallet that an epoch which began with `round` is paid to.

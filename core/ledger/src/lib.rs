@@ -8,6 +8,7 @@
 //! [`Entry`] → [`Ledger`] (the fold) and [`Tree`] (the proofs) → [`Book`] (both) → [`Checkpoint`], [`Receipt`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod abi;
 mod account;
 mod batch;
 mod book;
@@ -15,7 +16,9 @@ mod bytes;
 mod checkpoint;
 mod code;
 mod entry;
+mod epochs;
 mod error;
+mod frames;
 mod ledger;
 mod link;
 mod payout;
@@ -33,9 +36,11 @@ pub use book::{Book, BookError};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use code::Code;
 pub use entry::{Entry, EntryError, Finding, MAX_ENTRY, Place, Verdict};
+pub use epochs::{Epoch, Epochs};
 pub use error::LedgerError;
+pub use frames::{FrameError, frame_all, frames};
 pub use ledger::Ledger;
-pub use link::{LinkError, LinkProof, WalletProof, address_of, recover};
+pub use link::{LinkError, LinkProof, LinkedBy, MAX_PROOF, WalletProof, address_of, recover};
 pub use payout::{PayoutError, Payouts, Wallet};
 pub use payout_tree::{Distributor, MAX_PAYOUT_PROOF, PayoutTree, keccak256, payout_leaf, verify_payout};
 pub use proof::{MAX_PATH, ProofError, empty_root, leaf_hash, verify_consistency, verify_inclusion};
@@ -44,6 +49,7 @@ pub use reward::{PPM, Payment, Share, split, work};
 pub use rule::{MAX_AGE, MAX_HOLD, Rule};
 pub use siwe::{LinkMessage, MAX_MESSAGE, MESSAGE_SECONDS, MessageError, address, checksummed, personal_hash};
 pub use tree::Tree;
+pub use wallets::Payee;
 
 /// A contributor's identity: its Ed25519 public key.
 pub type Key = [u8; 32];

@@ -9,7 +9,10 @@ use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::siwe::personal_hash;
-use crate::{Digest, Key, LinkMessage, MessageError, Wallet, bytes, keccak256};
+use crate::{Digest, Key, LinkMessage, MAX_ENTRY, MessageError, Wallet, bytes, keccak256};
+
+/// Bytes of a proof: what an entry has room for beside its version, its kind, a key, an address and a length.
+pub const MAX_PROOF: usize = MAX_ENTRY - 56;
 
 /// Stands before the hash that a contributor's key signs, so that the signature counts for nothing else.
 const CONTEXT: &[u8] = b"tributary link v1\0";
@@ -44,12 +47,37 @@ pub enum WalletProof {
     Unproven,
 }
 
+/// How a wallet consented, without what shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkedBy {
+    /// Its key signed.
+    Key,
+    /// Its contract said yes.
+    Contract,
+    /// Not at all.
+    Unproven,
+}
+
+impl WalletProof {
+    /// Its kind.
+    pub fn by(&self) -> LinkedBy {
+        match self {
+            Self::Key(_) => LinkedBy::Key,
+            Self::Contract { .. } => LinkedBy::Contract,
+            Self::Unproven => LinkedBy::Unproven,
+        }
+    }
+}
+
 /// Why a link is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// Not the bytes of a proof, or not the only ones.
     #[error("the proof is damaged")]
     Form,
+    /// More than [`MAX_PROOF`].
+    #[error("the proof has more bytes than an entry of the log has room for")]
+    TooLong,
     /// The text is not a link's.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -81,6 +109,9 @@ impl LinkProof {
 
     /// The proof of these bytes, if [`LinkProof::to_bytes`] gives exactly them.
     pub fn from_bytes(from: &[u8]) -> Result<Self, LinkError> {
+        if from.len() > MAX_PROOF {
+            return Err(LinkError::TooLong);
+        }
         let proof: Self = postcard::from_bytes(from).map_err(|_| LinkError::Form)?;
         if bytes::are_of(from, &proof) { Ok(proof) } else { Err(LinkError::Form) }
     }

@@ -9,8 +9,8 @@ use ed25519_dalek::Signer;
 use proptest::prelude::*;
 use serde_json::Value;
 use tributary_ledger::{
-    Book, BookError, Entry, LedgerError, LinkError, LinkMessage, LinkProof, WalletProof, address, checksummed,
-    personal_hash, recover,
+    Book, BookError, Entry, LedgerError, LinkError, LinkMessage, LinkProof, LinkedBy, MAX_ENTRY, MAX_PROOF,
+    WalletProof, address, checksummed, personal_hash, recover,
 };
 
 fn bytes(hex: &Value) -> Vec<u8> {
@@ -197,6 +197,37 @@ fn what_was_used_or_signed_by_another_is_refused() {
     damaged.push(0);
     assert_eq!(LinkProof::from_bytes(&damaged), Err(LinkError::Form));
     assert!(Entry::Linked { who: key(1), wallet: wallet(2), proof: damaged }.to_bytes().len() < 1_000);
+}
+
+/// A dry run says what the entry would come to and changes nothing; a long proof never reaches the log.
+#[test]
+fn a_link_can_be_tried_before_it_is_written() {
+    let book = follow(&[(2, None, 5, Ok(()))]);
+    let ledger = book.ledger();
+    let tried =
+        |to: u8, before, issued| ledger.check_link(1, &key(1), &wallet(to), &proof(1, to, before, issued).to_bytes());
+    let from = |to, before| tried(to, before, 6).map(|payee| (payee.from, payee.by));
+    assert_eq!(from(3, Some(2)), Ok((2, LinkedBy::Key)));
+    assert_eq!(from(3, None), Ok((2 + u64::from(RULE.relink), LinkedBy::Key)));
+    assert_eq!(from(3, Some(4)), Err(LinkError::Handover));
+    assert_eq!(tried(3, None, 5), Err(LinkError::Old));
+    assert_eq!(
+        Book::default().ledger().check_link(0, &key(1), &wallet(2), &proof(1, 2, None, 5).to_bytes()).map(|p| p.from),
+        Ok(0)
+    );
+    assert_eq!(ledger.payees(&key(1)).len(), 1);
+    let mut long = proof(1, 2, None, 7);
+    let room = MAX_PROOF
+        - LinkProof { wallet: WalletProof::Contract { signature: vec![], block: 9 }, ..long.clone() }.to_bytes().len();
+    // The length of the signature itself takes a second byte.
+    long.wallet = WalletProof::Contract { signature: vec![0; room - 1], block: 9 };
+    let entry =
+        |proof: &LinkProof| Entry::Linked { who: key(1), wallet: wallet(2), proof: proof.to_bytes() }.to_bytes();
+    assert!(Entry::from_bytes(&entry(&long)).is_ok());
+    assert_eq!((entry(&long).len(), LinkProof::from_bytes(&long.to_bytes())), (MAX_ENTRY, Ok(long.clone())));
+    long.wallet = WalletProof::Contract { signature: vec![0; room], block: 9 };
+    assert_eq!(LinkProof::from_bytes(&long.to_bytes()), Err(LinkError::TooLong));
+    assert!(Entry::from_bytes(&entry(&long)).is_err());
 }
 
 #[test]

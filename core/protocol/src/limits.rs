@@ -26,6 +26,10 @@ pub const CHUNK: usize = 64 * 1024;
 /// Bytes that contributors tell each other at once: a signed checkpoint, and room.
 pub const MAX_GOSSIP: usize = 512;
 
+/// Links that wait for the next settled round, which writes them all: a quarter of a megabyte of its batch at most
+/// while their proofs are a kilobyte each, and a megabyte at the most that an entry can have.
+pub const MAX_QUEUED_LINKS: usize = 256;
+
 /// Bytes of a text field that a peer chooses (its agent string, a device name).
 pub const MAX_TEXT: usize = 96;
 

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tributary_ledger::LinkProof;
 
 use crate::Id;
 
@@ -27,6 +28,11 @@ impl Identity {
     /// The public name.
     pub fn id(&self) -> Id {
         Id(self.0.verifying_key().to_bytes())
+    }
+
+    /// The contributor's half of a [`LinkProof`]: its signature of what stands for a link's text.
+    pub fn sign_link(&self, text: &str) -> Vec<u8> {
+        self.0.sign(&LinkProof::peer_signs(text)).to_bytes().to_vec()
     }
 }
 

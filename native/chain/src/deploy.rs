@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tributary_ledger::{Digest, Distributor, Wallet, address, checksummed};
+use tributary_ledger::abi::{self, Word, hex, unhex};
+use tributary_ledger::{Digest, Distributor, Epoch, Wallet, address, checksummed};
 
-use crate::abi::{self, Word};
-use crate::node::{hex, unhex};
 use crate::send::{bytecode, file, write_json};
-use crate::{ChainError, Epoch, Node, Purpose, Sender, Sent};
+use crate::{ChainError, Node, Purpose, Sender, Sent};
 
 /// What `EpochDistributor.sol` compiles to.
 const DISTRIBUTOR: &str = include_str!("../../../core/contracts/compiled/EpochDistributor.json");
@@ -135,6 +134,11 @@ impl Deployment {
         &self.share
     }
 
+    /// The run whose work is paid, if the file says so.
+    pub fn run(&self) -> Option<Digest> {
+        unhex(&self.run)?.try_into().ok()
+    }
+
     /// Whether a node is of this chain and the contracts are there and of this run.
     pub fn check(&self, node: &Node) -> Result<(), ChainError> {
         let got = node.chain()?;
@@ -168,7 +172,7 @@ impl Deployment {
         // All that is there must be ours, whoever sent it.
         for epoch in epochs.iter().filter(|epoch| epoch.number < next) {
             let known = self.words(node, "epochs(uint64)", &[abi::number(epoch.number)])?;
-            let ours = self.at().and_then(|at| epoch.tree(&at)).map(|tree| tree.root());
+            let ours = self.at().map(|at| epoch.root(&at));
             if known.first() != ours.as_ref() {
                 return Err(ChainError::OtherRoot(epoch.number));
             }
@@ -180,8 +184,9 @@ impl Deployment {
                 _ => Err(ChainError::NothingToSubmit((next + 1) * self.rounds(node)? - 1)),
             };
         };
-        let tree = self.at().and_then(|at| epoch.tree(&at)).ok_or(ChainError::NoPayouts(next))?;
-        let data = abi::submit(next, &tree.root(), &epoch.log, &epoch.data(), tree.total());
+        let at = self.at().ok_or_else(|| ChainError::NoContract(self.distributor.clone()))?;
+        let total = epoch.tree(&at).map_or(0, |tree| tree.total());
+        let data = abi::submit(next, &epoch.root(&at), &epoch.log, &epoch.data(), total);
         let sent = sender.once(&purpose(next), Some(contract), 0, &data)?;
         sender.done(&purpose(next))?;
         Ok((next, Submission::Sent(sent)))

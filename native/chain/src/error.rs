@@ -65,11 +65,6 @@ pub enum ChainError {
     /// There is nothing that could be submitted.
     #[error("no epoch has closed that is not submitted: the next one closes with round {0}")]
     NothingToSubmit(u64),
-    /// The epoch paid nobody.
-    #[error(
-        "epoch {0} is the next one and no linked wallet has earned anything by its end: there is no root to submit"
-    )]
-    NoPayouts(u64),
     /// No key, or a bad one.
     #[error("{0}")]
     Key(String),
@@ -92,6 +87,6 @@ pub enum ChainError {
 impl ChainError {
     /// Whether trying again cannot help.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::Waiting(_) | Self::NothingToSubmit(_) | Self::NoPayouts(_))
+        !matches!(self, Self::Unreachable { .. } | Self::Waiting(_) | Self::NothingToSubmit(_))
     }
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 use aes::cipher::{KeyIvInit, StreamCipher};
 use k256::ecdsa::SigningKey;
 use serde_json::Value;
+use tributary_ledger::abi::unhex;
 use tributary_ledger::{Digest, Wallet, address_of, keccak256};
 
 use crate::ChainError;
-use crate::node::unhex;
 
 /// The costliest scrypt that is taken, as the power of two of its memory: 2^20 with 8 blocks is 1 GiB, and common
 /// keystores have 2^18.

@@ -4,9 +4,10 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tributary_ledger::{Wallet, keccak256};
+use tributary_ledger::Wallet;
+use tributary_ledger::abi::{self, hex, unhex};
 
-use crate::{ChainError, abi};
+use crate::ChainError;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,8 +90,7 @@ impl Node {
 fn reason(error: &Value) -> String {
     let said = error["message"].as_str().unwrap_or("no reason given");
     let data = error["data"].as_str().and_then(unhex).unwrap_or_default();
-    let name = abi::ERRORS.iter().find(|name| data.first_chunk() == keccak256(name.as_bytes()).first_chunk::<4>());
-    name.map_or_else(|| said.to_owned(), |name| format!("{said}: {name}"))
+    abi::error_name(&data).map_or_else(|| said.to_owned(), |name| format!("{said}: {name}"))
 }
 
 fn answer(method: &str, found: &Value) -> ChainError {
@@ -101,15 +101,4 @@ fn answer(method: &str, found: &Value) -> ChainError {
 /// A number as nodes write it.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
-}
-
-/// Bytes as nodes write them.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-/// Bytes that a node wrote.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").filter(|digits| digits.is_ascii() && digits.len().is_multiple_of(2))?;
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }

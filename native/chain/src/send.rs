@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tributary_ledger::Wallet;
+use tributary_ledger::abi::{hex, unhex};
 
-use crate::node::{hex, number, unhex};
+use crate::node::number;
 use crate::tx::{Transaction, deployed};
 use crate::{ChainError, Key, Node};
 

@@ -6,8 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Anvil, OPERATOR, RUN, terms};
-use tributary_chain::{ChainError, Deployment, Epoch, Key, Node, Sender, Submission, Terms};
-use tributary_ledger::checksummed;
+use tributary_chain::{ChainError, Deployment, Key, Node, Sender, Submission, Terms};
+use tributary_ledger::{Epoch, checksummed};
 
 /// Epochs in which two wallets earn a million each time.
 fn epochs(count: u64) -> Vec<Epoch> {
@@ -51,6 +51,22 @@ fn contracts_are_deployed_once_and_epochs_submitted_once() {
     refused(made.submit(&poor, &RUN, &epochs(3)), "OnlySubmitter");
     let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(files.collect::<Vec<_>>(), ["chain.json"], "nothing is under way");
+}
+
+/// The first wallet is often linked when epochs have closed.
+#[test]
+fn an_epoch_without_payouts_holds_up_no_other() {
+    let Some(anvil) = Anvil::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sender = anvil.sender(dir.path());
+    let made = Deployment::make(&sender, &terms(&sender), &dir.path().join("chain.json")).unwrap();
+    let mut two = epochs(2);
+    two[0].sums.clear();
+    assert!(matches!(made.submit(&sender, &RUN, &two).unwrap(), (0, Submission::Sent(_))));
+    anvil.tell("evm_increaseTime", "[60]");
+    anvil.tell("evm_mine", "[]");
+    assert!(matches!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Sent(_))));
+    assert_eq!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Known));
 }
 
 /// Stopped after the transaction was sent and before it was recorded, with no block made; then with one.

@@ -31,7 +31,8 @@ pub(crate) fn run(state: &Path, command: IdentityCommand) -> anyhow::Result<()> 
     }
 }
 
-fn existing(state: &Path) -> anyhow::Result<Identity> {
+/// The identity of a state folder, which must have one.
+pub(crate) fn existing(state: &Path) -> anyhow::Result<Identity> {
     load(state)?.with_context(|| {
         format!(
             "{} has no identity yet; `tributary train` makes one, `tributary identity import FILE` takes it from a backup, --state names another folder",

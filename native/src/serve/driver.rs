@@ -28,6 +28,7 @@ use super::examine::Examiner;
 use super::fold::fold as fold_blobs;
 use super::history::Settled;
 use super::journal::Journal;
+use super::link::{Ask, Taken};
 use super::newest::Newest;
 use super::retention::Retention;
 use super::store::DiskStore;
@@ -67,6 +68,8 @@ pub(super) struct Parts {
     pub(super) retention: Retention,
     /// Who measures and runs again.
     pub(super) examiner: Examiner,
+    /// What HTTP asks for.
+    pub(super) asked: mpsc::Receiver<Ask>,
     /// The state folder.
     pub(super) state: PathBuf,
     /// Where events for people and scripts go.
@@ -103,6 +106,10 @@ impl Driver {
                     }
                     Done::Deleted => None,
                 },
+                Some(ask) = self.parts.asked.recv() => {
+                    self.answer(ask)?;
+                    None
+                }
                 Some(evaluation) = measured.recv() => Some(Input::Evaluated(evaluation)),
                 () = tokio::time::sleep(wake.unwrap_or(Duration::MAX)), if wake.is_some() => Some(Input::Tick),
             };
@@ -150,6 +157,26 @@ impl Driver {
     fn step(&mut self, input: Input) -> anyhow::Result<()> {
         let now = self.now();
         self.parts.machine.handle(now, input);
+        self.carry_out(now)
+    }
+
+    /// Answers HTTP; a link when it is on the disk. Whoever asked may have gone.
+    fn answer(&mut self, ask: Ask) -> anyhow::Result<()> {
+        match ask {
+            Ask::Link { proof, answer } => {
+                let now = self.now();
+                let (round, _) = self.parts.machine.head();
+                let taken = self.parts.machine.link(now, &proof);
+                self.carry_out(now)?;
+                let _ = answer.send(taken.map(|payee| Taken { payee, waits: payee.from > round + 1 }));
+            }
+            Ask::Account { who, answer } => drop(answer.send(self.parts.machine.account(&who))),
+        }
+        Ok(())
+    }
+
+    /// Does what the machine wants.
+    fn carry_out(&mut self, now: Millis) -> anyhow::Result<()> {
         let mut wants: VecDeque<Want> = std::iter::from_fn(|| self.parts.machine.poll()).collect();
         self.keep(&wants)?;
         while let Some(want) = wants.pop_front() {
@@ -189,6 +216,10 @@ impl Driver {
             Want::Discard(dossier) => self.discard(dossier),
             Want::Fold(plan) => self.fold(plan),
             Want::Evaluate { round, base } => self.parts.examiner.evaluate(round, base),
+            Want::Unlinked { who, why } => self.parts.output.event(
+                || json!({"event": "unlinked", "peer": who, "why": why.to_string()}),
+                || format!("the wallet of {who} cannot be written after all: {why}; it has to link again"),
+            ),
         }
         Ok(())
     }
@@ -210,7 +241,7 @@ impl Driver {
                 }
             }
             Event::Evaluated(evaluation) => self.evaluated(*evaluation),
-            Event::Genesis { .. } | Event::Committed { .. } | Event::Settled { .. } => {}
+            Event::Genesis { .. } | Event::Committed { .. } | Event::Settled { .. } | Event::Linked { .. } => {}
         }
         if let Some(settled) = settled {
             self.settled(&settled)?;

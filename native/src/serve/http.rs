@@ -1,6 +1,7 @@
-//! The web server: the page's static files, and what the board shows as JSON and metrics.
+//! The web server: the page's static files, what the board shows as JSON and metrics, and where wallets are linked.
 //!
-//! Refuses everything but GET and HEAD. Nothing here changes the run.
+//! Refuses everything but GET and HEAD, except that wallets are linked by POST ([`super::link`]): the only thing here that
+//! changes anything, and that only what contributors and wallets signed.
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use tributary_protocol::{BlobRef, Id};
 
 use super::board::Board;
 use super::journal::Journal;
+use super::link::Links;
 use super::metrics;
 
 /// The page runs its own script and wasm and talks to peers over WebSocket; nothing else.
@@ -41,7 +43,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 const LINES: usize = 100;
 
 /// The whole site. `www`: the built page, if there is one.
-pub(super) fn router(board: Board, journal: Journal, www: Option<PathBuf>) -> Router {
+pub(super) fn router(board: Board, journal: Journal, links: Links, www: Option<PathBuf>) -> Router {
     let books = Router::new().route("/api/ledger", get(ledger)).with_state(journal);
     let api = Router::new()
         .route("/run.json", get(async |State(board): State<Board>| Json(board.lock().run.clone())))
@@ -53,7 +55,8 @@ pub(super) fn router(board: Board, journal: Journal, www: Option<PathBuf>) -> Ro
         .route("/readyz", get(ready))
         .route("/metrics", get(async |State(board): State<Board>| metrics::page(&board.lock())))
         .with_state(board)
-        .merge(books);
+        .merge(books)
+        .merge(links.router());
     let site = match www {
         Some(www) => api.fallback_service(ServeDir::new(www).precompressed_br().precompressed_gzip()),
         None => api.fallback(no_page),
@@ -126,7 +129,7 @@ struct From {
 /// The ledger's entries from a number on, each with its length before it (u32 little-endian).
 async fn ledger(State(journal): State<Journal>, Query(From { from }): Query<From>) -> Response {
     match tokio::task::spawn_blocking(move || journal.entry_bytes(from, PAGE)).await {
-        Ok(Ok(rows)) => crate::ledger::frame_all(&rows).into_response(),
+        Ok(Ok(rows)) => tributary_ledger::frame_all(&rows).into_response(),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be read\n").into_response(),
     }
 }

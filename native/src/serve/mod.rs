@@ -12,6 +12,7 @@ mod history;
 mod http;
 pub(crate) use http::headers;
 mod journal;
+mod link;
 pub(crate) use journal::Journal;
 mod metrics;
 pub(crate) mod newest;
@@ -26,6 +27,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tributary_swarm::{Event, Events, Multiaddr};
 
 use crate::config::Serve;
@@ -35,6 +37,7 @@ use crate::signals::Signals;
 use board::{Board, RunJson};
 use driver::{Driver, Parts};
 use examine::Examiner;
+use link::Links;
 use prepare::Prepared;
 
 /// How long to wait for every address before saying which there are.
@@ -63,6 +66,8 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
         machine.evaluations().for_each(|evaluation| board.evaluated(*evaluation));
         board.run.addrs = config.announce.iter().map(|addr| named(addr, me)).collect();
     }
+    let (asks, asked) = mpsc::channel(link::MOST_ASKS);
+    let links = Links::new(config.chain.as_ref(), &config.announce, &identity, &spec.id(), asks)?;
     let web = TcpListener::bind(&config.http).await.map_err(|e| http_trouble(&config.http, &e))?;
     let http = web.local_addr().context("the web server has no address")?;
     let agent = concat!("tributary-serve/", env!("CARGO_PKG_VERSION"));
@@ -74,7 +79,9 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     };
     let (handle, mut events, node) = tributary_swarm::node(swarm, store.clone())?;
     tokio::spawn(node);
-    tokio::spawn(axum::serve(web, http::router(board.clone(), journal.clone(), config.www.clone())).into_future());
+    tokio::spawn(links.clone().learn());
+    let site = http::router(board.clone(), journal.clone(), links, config.www.clone());
+    tokio::spawn(axum::serve(web, site).into_future());
     let early = listening(&mut events, &config.listen, &board).await?;
     let events = futures::stream::iter(early).chain(events);
 
@@ -97,7 +104,8 @@ async fn serve(config: &Serve, prepared: Prepared) -> anyhow::Result<()> {
     board.lock().ready = true;
     let mut signals = Signals::new()?;
     let state = config.state.clone();
-    let driver = Driver::new(Parts { machine, journal, store, handle, board, retention, examiner, state, output });
+    let driver =
+        Driver::new(Parts { machine, journal, store, handle, board, retention, examiner, asked, state, output });
     tokio::select! {
         result = driver.run(events, measured) => result,
         result = signals.next() => {

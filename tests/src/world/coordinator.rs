@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tributary_ledger::Entry;
+use tributary_ledger::{Entry, LinkProof};
 use tributary_protocol::check::{Finding, ReplayOrder};
-use tributary_protocol::coordinator::{Coordinator, Event as Journalled, Examined, FoldPlan, Input, Output};
+use tributary_protocol::coordinator::{
+    Coordinator, Event as Journalled, Examined, FoldPlan, Input, LinkRefusal, Output,
+};
 use tributary_protocol::fold::{self, OuterState, Term, apply, f32_from_le, f32_to_le};
 use tributary_protocol::message::{Evaluation, Message, Reason, ToContributor};
 use tributary_protocol::sketch::Sketch;
@@ -148,6 +150,14 @@ impl World {
         }
     }
 
+    /// Somebody names a wallet: whether that was acknowledged, which it is once the journal has it.
+    pub fn names_wallet(&mut self, proof: &LinkProof) -> Result<bool, LinkRefusal> {
+        let Some(machine) = &mut self.host.machine else { return Ok(false) };
+        machine.link(self.now, &proof.to_bytes())?;
+        self.drain_host();
+        Ok(self.host.machine.is_some())
+    }
+
     pub(super) fn drain_host(&mut self) {
         while let Some(output) = self.host.machine.as_mut().and_then(Coordinator::poll) {
             if let Some(crash) = &mut self.host.crash {
@@ -217,6 +227,7 @@ impl World {
                     self.config.costs.as_ref().map_or_else(|| self.random.from_to((20, 500)), |costs| costs.fold_ms);
                 self.later(ms, Event::Folded { life, plan });
             }
+            Output::Unlinked { who, why } => panic!("the link of {who} was taken and is refused: {why}"),
             Output::Evaluate { round, .. } => {
                 let ms = self.random.from_to((200, 2_000));
                 let evaluation = Evaluation { round, bits_per_byte: 4.0 / (1.0 + round as f32) };

@@ -2,8 +2,8 @@
 //!
 //! Enters: the coordinator's `/run.json`, the identity's secret, a worker whose trainer waits for
 //! jobs, and the person's wishes. Leaves: a `Snapshot` at every change, the packed model for whoever asks for it, and
-//! backups of identities. Refuses, in words, a run file of another protocol version and one without an address
-//! that a page can reach.
+//! backups of identities; for wallets, what they sign and what is due to them ([`wallet`]). Refuses, in words, a run file of
+//! another protocol version and one without an address that a page can reach.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
@@ -11,6 +11,7 @@ pub mod backup;
 mod options;
 mod platform;
 mod trainer;
+pub mod wallet;
 
 use std::sync::Arc;
 

@@ -78,9 +78,7 @@ impl Platform for Tab {
     }
 
     fn remembered(&self) -> Option<Bytes> {
-        let text = storage("getItem", &[REMEMBERED])?.as_string()?;
-        let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-        (0..text.len()).step_by(2).map(byte).collect()
+        remembered()
     }
 
     fn remember(&self, bytes: Bytes) {
@@ -97,6 +95,13 @@ impl Platform for Tab {
             let _ = to.call1(&JsValue::UNDEFINED, &part);
         }
     }
+}
+
+/// The newest checkpoint of the ledger that this browser has seen, as the coordinator signed it.
+pub(crate) fn remembered() -> Option<Bytes> {
+    let text = storage("getItem", &[REMEMBERED])?.as_string()?;
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 /// Under which name the newest checkpoint of the ledger is kept.

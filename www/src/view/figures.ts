@@ -2,7 +2,7 @@
 
 import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, loss } from '../format.ts';
-import { page, say } from '../strings.ts';
+import { say } from '../strings.ts';
 import type { DeviceInfo, Link, Snapshot } from '../wasm/net/tributary_web_net.js';
 import { earned } from './earnings.ts';
 import { isActive, type View } from './view.ts';
@@ -13,6 +13,8 @@ const speed = byId('speed');
 const credits = byId('credits');
 const own = byId('own-loss');
 const device = byId('device');
+/** As `index.html` has it. */
+const deviceNone = device.textContent ?? '';
 const deviceNote = byId('device-note');
 const link = byId('link');
 const linkNote = byId('link-note');
@@ -34,7 +36,7 @@ export function drawFigures(view: View): void {
   // One token is one byte, so nats a token become bits a byte by the logarithm's base.
   setText(own, loss(snapshot?.loss === undefined ? undefined : snapshot.loss / Math.LN2));
   const info = snapshot?.device;
-  setText(device, info ? deviceWords(info) : page.deviceNone);
+  setText(device, info ? deviceWords(info) : deviceNone);
   setNote(deviceNote, info?.note ?? (window.isSecureContext ? undefined : say.insecure));
   drawLink(view);
 }

@@ -2,7 +2,7 @@
 
 import { byId, sentence, setNote, setText } from '../dom.ts';
 import { compact, count, duration, megabytes } from '../format.ts';
-import { page, say } from '../strings.ts';
+import { say } from '../strings.ts';
 import type { Phase, RoundView } from '../wasm/net/tributary_web_net.js';
 import { bulk, isActive, type View } from './view.ts';
 
@@ -17,6 +17,8 @@ const start = byId<HTMLButtonElement>('start');
 const finish = byId<HTMLButtonElement>('finish');
 const stop = byId<HTMLButtonElement>('stop');
 const reload = byId<HTMLButtonElement>('reload');
+/** As `index.html` has it. */
+const { title } = document;
 /** Bytes of a parameter in the model that is fetched. */
 const PARAMETER_BYTES = 4;
 
@@ -27,7 +29,7 @@ export function drawStatus(view: View): void {
   card.dataset.phase = view.starting ? 'preparing' : (snapshot?.phase.kind ?? 'idle');
   const words = view.starting ? startingWords(view) : phaseWords(snapshot?.phase, snapshot?.round);
   setText(state, words);
-  document.title = active ? say.titled(words) : page.title;
+  document.title = active ? say.titled(words) : title;
   const failed = snapshot?.phase.kind === 'failed' ? snapshot.phase.why : undefined;
   setNote(error, view.error ?? failed);
   reload.hidden = error.hidden;

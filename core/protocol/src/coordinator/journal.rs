@@ -41,6 +41,11 @@ pub enum Event {
     },
     /// A base was evaluated.
     Evaluated(Evaluation),
+    /// A contributor named its wallet, which the next settled round writes into the log.
+    Linked {
+        /// A [`tributary_ledger::LinkProof`]'s bytes.
+        proof: Vec<u8>,
+    },
 }
 
 impl Coordinator {
@@ -80,6 +85,7 @@ impl Coordinator {
             roster_at: 0,
             roster_cursor: None,
             linking: Default::default(),
+            queue: Default::default(),
             out: Default::default(),
             stats: Default::default(),
         };
@@ -138,6 +144,7 @@ impl Coordinator {
                 self.settle(&manifest, momentum, standings);
             }
             Event::Evaluated(evaluation) => self.keep(evaluation),
+            Event::Linked { proof } => self.queue.push(proof).map_err(|_| out_of_place)?,
         }
         Ok(())
     }

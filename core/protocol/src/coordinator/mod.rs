@@ -22,11 +22,12 @@ mod roster;
 mod round;
 mod settle;
 mod updates;
+mod wallets;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tributary_ledger::{Book, Checkpoint, Entry};
+use tributary_ledger::{Book, Checkpoint, Entry, LinkError};
 
 pub use journal::{Event, RestoreError};
 pub use plan::{FoldPlan, accept};
@@ -34,6 +35,7 @@ pub use quality::{FULL, Gain, Record, Score};
 pub use referee::Standing;
 pub use settle::rule;
 pub use updates::{Examined, Received};
+pub use wallets::{Account, LinkRefusal};
 
 use crate::check::{Finding, MOST_PAST, PastRound, ReplayOrder, TRACE_ROUNDS};
 use crate::limits::VIEW_HISTORY;
@@ -45,6 +47,7 @@ use referee::Referee;
 use round::{Round, Stage};
 use settle::Docket;
 use updates::{Fetched, Name, Updates};
+use wallets::Queue;
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -172,6 +175,13 @@ pub enum Output {
         /// The weights.
         base: BlobRef,
     },
+    /// Say that a link which was taken cannot be written after all.
+    Unlinked {
+        /// Whose.
+        who: Id,
+        /// Why.
+        why: LinkError,
+    },
 }
 
 /// On what the effect of an update is measured.
@@ -246,6 +256,7 @@ pub struct Coordinator {
     roster_at: Millis,
     roster_cursor: Option<Id>,
     linking: Linking,
+    queue: Queue,
     out: VecDeque<Output>,
     stats: Stats,
 }

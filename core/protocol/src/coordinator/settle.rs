@@ -1,7 +1,7 @@
 //! A round's end in the books: one batch of entries, from which anyone can recompute what it paid, and the
 //! receipts for those whom it paid.
 //!
-//! Enters: the manifest, findings, what was promised and refused since the last round; or a batch of the journal.
+//! Enters: the manifest, findings, what was promised, refused and linked since the last round; or a batch of the journal.
 //! Leaves: entries, the signed checkpoint, receipts. Refuses a batch that the ledger's rule does not give.
 
 use std::collections::BTreeMap;
@@ -104,6 +104,12 @@ impl Coordinator {
         }
         let (round, seed, base) = (opened.round, opened.seed.0, opened.base.0);
         entries.push(Entry::Opened { round, seed, base, signed: bytes(signed) });
+        self.indices.clear();
+        for entry in &entries {
+            self.book.append(entry)?;
+        }
+        entries.extend(self.write_links()?);
+        let written = entries.len();
         let Docket { submitted, refused } = std::mem::take(&mut self.docket);
         for ((who, origin), commit) in &submitted {
             let Ok(said) = commit.open(who) else { continue };
@@ -124,8 +130,7 @@ impl Coordinator {
         for (who, (origin, code)) in Found::wrong(findings) {
             entries.push(Entry::Forfeited { who: who.0, origin, code });
         }
-        self.indices.clear();
-        for entry in &entries {
+        for entry in &entries[written..] {
             self.book.append(entry)?;
         }
         let index = self.book.len();
@@ -164,7 +169,10 @@ impl Coordinator {
                 Entry::Judged { origin, who, verdict: Judgement::Refused(code) } => {
                     self.updates.refuse((Id(who), origin), Reason::of(code));
                 }
-                Entry::Settled { .. } => return Ok(()),
+                Entry::Settled { .. } => {
+                    self.queue.clear();
+                    return Ok(());
+                }
                 _ => {}
             }
         }
