@@ -132,7 +132,7 @@ fn what_cannot_be_linked_is_told_in_a_sentence() {
     refused(link(&site, &wallet::proof(&me, 1, None, &elsewhere)), 400, "evil.example, which is not this one");
     for other in [
         LinkMessage { nonce: "0123456789abcdef".repeat(3), ..said.clone() },
-        LinkMessage { issued: said.issued - 1, ..said.clone() },
+        LinkMessage { issued: said.issued - 1, expires: said.expires - 1, ..said.clone() },
     ] {
         refused(link(&site, &wallet::proof(&me, 1, None, &other)), 400, "no nonce of this coordinator");
     }
@@ -330,6 +330,11 @@ fn a_contract_is_asked_on_the_chain_and_its_block_is_in_the_log() {
     let away = link(&site, &by_contract(1));
     assert!(!away.1.to_string().contains(&url), "the node's address is told to nobody: {away:?}");
     refused(away, 503, "try again");
+    // Nor is the node bothered for somebody whose link would not be taken.
+    let stranger = Identity::from_secret([8; 32]);
+    let unknown = wallet::proof(&stranger, 1, None, &text(&site, &stranger, 1));
+    let contract = WalletProof::Contract { signature: vec![1; 65], block: 0 };
+    refused(link(&site, &LinkProof { wallet: contract, ..unknown }), 409, "let it train first");
     up.store(true, Ordering::SeqCst);
     refused(link(&site, &by_contract(2)), 400, "does not say that it signed");
     let other_chain = LinkMessage { chain: 1, ..said.clone() };

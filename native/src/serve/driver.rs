@@ -163,10 +163,10 @@ impl Driver {
     /// Answers HTTP; a link when it is on the disk. Whoever asked may have gone.
     fn answer(&mut self, ask: Ask) -> anyhow::Result<()> {
         match ask {
-            Ask::Link { proof, answer } => {
-                let now = self.now();
-                let (round, _) = self.parts.machine.head();
-                let taken = self.parts.machine.link(now, &proof);
+            Ask::Link { proof, only_check, answer } => {
+                let (now, machine) = (self.now(), &mut self.parts.machine);
+                let (round, _) = machine.head();
+                let taken = if only_check { machine.check_link(now, &proof) } else { machine.link(now, &proof) };
                 self.carry_out(now)?;
                 let _ = answer.send(taken.map(|payee| Taken { payee, waits: payee.from > round + 1 }));
             }

@@ -80,6 +80,14 @@ impl Coordinator {
     /// Takes a link, which is in the log with the next settled round; what it then comes to. To be acknowledged when
     /// what [`Coordinator::poll`] gives next is durable.
     pub fn link(&mut self, now: Millis, proof: &[u8]) -> Result<Payee, LinkRefusal> {
+        let payee = self.check_link(now, proof)?;
+        self.queue.push(proof.to_vec())?;
+        self.journal(Event::Linked { proof: proof.to_vec() });
+        Ok(payee)
+    }
+
+    /// What [`Coordinator::link`] would come to now; nothing changes.
+    pub fn check_link(&self, now: Millis, proof: &[u8]) -> Result<Payee, LinkRefusal> {
         let (_, message) = read(proof)?;
         let who = Id(message.peer);
         if message.expires.saturating_mul(1000) <= now || message.issued.saturating_mul(1000) > now + AHEAD_MS {
@@ -95,10 +103,7 @@ impl Coordinator {
         if self.queue.0.len() >= MAX_QUEUED_LINKS {
             return Err(LinkRefusal::Full);
         }
-        let payee = ledger.check_link(self.round, &who.0, &message.wallet, proof)?;
-        self.queue.push(proof.to_vec())?;
-        self.journal(Event::Linked { proof: proof.to_vec() });
-        Ok(payee)
+        Ok(ledger.check_link(self.round, &who.0, &message.wallet, proof)?)
     }
 
     /// Where a contributor's earnings go.

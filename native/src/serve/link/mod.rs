@@ -57,8 +57,8 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// What only the coordinator's loop can do.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// Take a link; answered when the journal has it.
-    Link { proof: Vec<u8>, answer: oneshot::Sender<Result<Taken, LinkRefusal>> },
+    /// Take a link, answered when the journal has it; or only say whether it would be taken.
+    Link { proof: Vec<u8>, only_check: bool, answer: oneshot::Sender<Result<Taken, LinkRefusal>> },
     /// Say where somebody's earnings go.
     Account { who: Id, answer: oneshot::Sender<Account> },
 }
@@ -209,22 +209,29 @@ impl Links {
         let mut proof = LinkProof::from_bytes(proof).map_err(refused)?;
         let message = self.check_text(headers, &proof.message)?;
         proof.check(&message.peer, &message.wallet).map_err(refused)?;
-        if let WalletProof::Contract { signature, block } = &mut proof.wallet {
-            *block = self.ask_contract(message.wallet, &proof.message, signature.clone()).await?;
+        if let WalletProof::Contract { signature, .. } = &proof.wallet {
+            // The chain's node is asked about those only whose link would be taken.
+            self.hand_in(&proof, true).await?;
+            let block = self.ask_contract(message.wallet, &proof.message, signature.clone()).await?;
+            proof.wallet = WalletProof::Contract { signature: signature.clone(), block };
         }
         self.0.nonces.take(&message.nonce, message.issued, seconds())?;
-        match self.ask(|answer| Ask::Link { proof: proof.to_bytes(), answer }).await {
-            Ok(Ok(taken)) => Ok(taken),
-            Ok(Err(why)) => {
-                self.0.nonces.put_back(&message.nonce);
-                Err(match &why {
-                    LinkRefusal::Link(why) => Refused::bad(refusal(why)),
-                    why => Refused(StatusCode::CONFLICT, sentence(why)),
-                })
-            }
-            // It may be in the journal, or not: its nonce is not given back.
-            Err(busy) => Err(busy),
+        let taken = self.hand_in(&proof, false).await;
+        // Whoever gets no answer cannot know whether it is in the journal, so that text stays used.
+        if taken.as_ref().is_err_and(|refused| refused.0 != StatusCode::SERVICE_UNAVAILABLE) {
+            self.0.nonces.put_back(&message.nonce);
         }
+        taken
+    }
+
+    /// Hands a link to the coordinator's loop.
+    async fn hand_in(&self, proof: &LinkProof, only_check: bool) -> Result<Taken, Refused> {
+        let proof = proof.to_bytes();
+        let taken = self.ask(|answer| Ask::Link { proof, only_check, answer }).await?;
+        taken.map_err(|why| match &why {
+            LinkRefusal::Link(why) => Refused::bad(refusal(why)),
+            why => Refused(StatusCode::CONFLICT, sentence(why)),
+        })
     }
 
     /// The block at which a contract consented.
