@@ -56,6 +56,7 @@ export async function check(): Promise<void> {
     throw error;
   }
   const paid = view.log?.wallet?.address;
+  if (paid !== account.wallet?.address) throw new Trouble(say.wallet.otherPayee);
   if (!chain || !paid) return;
   set({ busy: say.wallet.asking });
   const wallet = await current();

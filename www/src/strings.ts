@@ -277,6 +277,9 @@ export const say = {
     programDone:
       'Signed. The program now shows the wallet: compare the address, then confirm it there. You can close this page.',
     linked: 'Linked.',
+    linkedLater: 'Linked, from the end of the wait on: until then the wallet before gets what you earn.',
+    otherPayee:
+      'The coordinator says otherwise than its log which wallet gets what you earn. Check again in a minute; if it stays so, tell whoever runs this site.',
     off: 'This run is on no chain, so nothing can be claimed yet. All that is final stays yours and can be claimed once whoever runs this site has set up the contracts (tributary chain deploy) and named them in [serve.chain].',
     chooseNew: 'Which wallet gets what you earn?',
     chooseAny: 'Which wallet asks the chain?',

@@ -122,7 +122,10 @@ export async function lookAgain(): Promise<void> {
   const peer = await whose(await loadNet());
   // Contracts never change, but they may be there only now.
   if (!view.chain?.rounds) view.chain = await api<ChainFile | null>('/api/chain');
-  set({ account: peer ? await api<Account>(`/api/account/${peer}`) : undefined });
+  const account = peer ? await api<Account>(`/api/account/${peer}`) : undefined;
+  // What was read of somebody else is nothing to go by.
+  if (account?.peer !== view.account?.peer) set({ log: undefined, claims: undefined });
+  set({ account });
 }
 
 async function linking(): Promise<void> {
@@ -147,8 +150,10 @@ async function linking(): Promise<void> {
   }
   const { secret } = await look();
   if (!secret) throw new Trouble(say.consentFirst);
-  await api('/api/link', { proof: net.linkProof(secret, text, by, over) });
-  set({ done: say.wallet.linked, claims: undefined, log: undefined });
+  const { waits } = await api<{ waits: boolean }>('/api/link', {
+    proof: net.linkProof(secret, text, by, over),
+  });
+  set({ done: waits ? say.wallet.linkedLater : say.wallet.linked, claims: undefined, log: undefined });
   await lookAgain();
 }
 

@@ -42,16 +42,17 @@ pub(crate) struct WalletArgs {
 enum WalletCommand {
     /// Have this contributor's earnings go to a wallet
     ///
-    /// Without flags: shows a code and a link to the coordinator's page. Open it where your wallet is, here or on a phone,
-    /// and sign; this program then signs too, and both are sent. Signing moves no funds and gives no approval.
+    /// Without flags: shows a code and a link to the coordinator's page. Open it where your wallet is,
+    /// here or on a phone, and sign; this program then signs too, and sends both. Signing moves no
+    /// funds and gives no approval.
     ///
     /// With another tool, in two steps, within five minutes:
     ///   1. tributary wallet link http://HOST:8080 --wallet 0x… --message
     ///      prints a text. Sign exactly that as a message (personal_sign, EIP-191) with this wallet.
     ///   2. tributary wallet link http://HOST:8080 --signature 0x…
     ///
-    /// The first wallet gets everything that was earned. Another one takes its place at once if the first one signs that
-    /// too (--handover), and else after 72 hours.
+    /// The first wallet gets everything that was earned. Another one takes its place at once if the
+    /// first one signs that too (--handover), and else after 72 hours.
     #[command(verbatim_doc_comment)]
     Link(LinkArgs),
     /// Say where this contributor's earnings go

@@ -57,8 +57,7 @@ export default async function checks(stage) {
     const issued = Math.floor(Date.now() / 1000);
     await page.route('**/api/link/nonce', (route) => route.fulfill({ json: { nonce: 'madeupmadeup', issued } }));
     await stage.link();
-    await stage.trouble(/\w+/);
-    console.log(`       ${(await page.locator('#wallet-trouble').innerText()).trim()}`);
+    await stage.trouble('ask for a new text here and sign that');
     await page.unroute('**/api/link/nonce');
   });
 

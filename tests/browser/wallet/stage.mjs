@@ -73,6 +73,8 @@ export class Stage {
   /** Presses Check and waits for what comes of it. */
   async look() {
     await this.press('#wallet-check');
+    // What was there before is shown until it begins.
+    await this.page.locator('#wallet-check:enabled').waitFor({ timeout: 60_000 });
     await this.page.locator('#wallet-claims:visible').waitFor({ timeout: 60_000 });
   }
 

@@ -54,8 +54,10 @@ const coin = (smallest: string | bigint): string => coins.format(`${smallest}e-1
 /** Draws the section. */
 export function drawWallet(view: WalletView): void {
   const { account, chain, busy, log } = view;
-  const paid = log ? log.wallet : account?.wallet;
-  const coming = log ? log.pending : account?.pending;
+  const paid = account?.wallet;
+  // Whichever of the two says that there is one.
+  const later = log?.pending && log.pending.from > (account?.round ?? 0) ? log.pending : undefined;
+  const coming = account?.pending ?? later;
   section.dataset.wallet = paid ? 'linked' : 'none';
   setText(state, busy ?? stateWords(view, paid?.address));
   setNote(
@@ -88,7 +90,9 @@ function stateWords({ account, code, log }: WalletView, paid: string | undefined
   if (account?.queued) return say.wallet.queued(account.queued.address);
   if (!paid) return say.wallet.none;
   if (account?.wallet?.by === 'unproven') return say.wallet.unproven(paid);
-  return log ? say.wallet.paidChecked(paid, count(log.size)) : say.wallet.paid(paid);
+  return log?.wallet?.address === paid
+    ? say.wallet.paidChecked(paid, count(log.size))
+    : say.wallet.paid(paid);
 }
 
 function drawClaims({ claims: found, chain, log }: WalletView): void {

@@ -1,6 +1,6 @@
 //! The coordinator's side of the round, as a machine that does no input or output.
 //!
-//! Enters: time, contributors' messages, and what became of the work it asked for. Leaves, in
+//! Enters: time, contributors' messages and wallets, and what became of the work it asked for. Leaves, in
 //! order: journal events, messages, and work to do (fetch an update, fold, evaluate). Refuses
 //! commits that are forged, foreign, too late or doubled, with a reason, and drops whoever sends too
 //! many of them. A round waits for its own updates until its grace is over, and never for those of the rounds
