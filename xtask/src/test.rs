@@ -84,9 +84,12 @@ pub(crate) fn run(paths: &Paths, only: Option<&str>, build: bool) -> Result<()> 
     Ok(())
 }
 
-/// The workspace's tests, all but those of the wasm modules.
+/// The workspace's tests; those of the page's module beside them, since it wants other features of libp2p.
 fn unit(paths: &Paths) -> Result<Counts> {
-    native(paths, &[])
+    let all = native(paths, &[])?;
+    let mut module = paths.command("cargo");
+    let page = counted(module.args(["test", "--release", "--package", "tributary-web-net", "--lib"]), LIMIT)?;
+    Ok((all.0 + page.0, all.1 + page.1))
 }
 
 /// The exported model in Hugging Face transformers, the gradients against PyTorch's.
