@@ -311,7 +311,8 @@ impl World {
                     self.tally.harm += harm;
                     self.inputs.push_back(folded);
                 }
-                Output::Evaluate { .. } => {}
+                // Nobody names a wallet here.
+                Output::Evaluate { .. } | Output::Unlinked { .. } => {}
             }
         }
         Ok(())
