@@ -84,12 +84,9 @@ pub(crate) fn run(paths: &Paths, only: Option<&str>, build: bool) -> Result<()> 
     Ok(())
 }
 
-/// The workspace's tests; those of the page's module beside them, since it wants other features of libp2p.
+/// The workspace's tests, all but those of the wasm modules.
 fn unit(paths: &Paths) -> Result<Counts> {
-    let all = native(paths, &[])?;
-    let mut module = paths.command("cargo");
-    let page = counted(module.args(["test", "--release", "--package", "tributary-web-net", "--lib"]), LIMIT)?;
-    Ok((all.0 + page.0, all.1 + page.1))
+    native(paths, &[])
 }
 
 /// The exported model in Hugging Face transformers, the gradients against PyTorch's.
@@ -166,6 +163,10 @@ fn in_wasm(paths: &Paths) -> Result<Counts> {
         let counts = counted(wasm::with_compiler(paths, pack.args(["--test", "*"])), LIMIT)?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
+    // Of the page's module there is nothing else: natively it would want libp2p built once more.
+    let mut pack = in_browser(paths, "web/net", "web");
+    let counts = counted(wasm::with_compiler(paths, pack.arg("--lib")), LIMIT)?;
+    sum = (sum.0 + counts.0, sum.1 + counts.1);
     say("\nThe same for WebRTC under the field trial.");
     let mut pack = in_browser(paths, "core/webrtc", "dev");
     pack.env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", field_trial(paths)?);

@@ -13,6 +13,9 @@ mod platform;
 mod trainer;
 pub mod wallet;
 
+#[cfg(test)]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
+
 use std::sync::Arc;
 
 use futures::StreamExt;

@@ -89,6 +89,8 @@ impl PeerOptions {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn options() -> PeerOptions {

@@ -143,6 +143,8 @@ impl Reporter {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn drain(mut reports: mpsc::Receiver<Report>) -> Vec<Report> {

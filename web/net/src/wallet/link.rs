@@ -115,6 +115,8 @@ pub(crate) fn chain(text: &str) -> Result<u64, WalletError> {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use k256::ecdsa::SigningKey;
     use tributary_ledger::{Key, address_of};
 

@@ -7,6 +7,7 @@ use tributary_ledger::{
     checksummed, frame_all, keccak256, personal_hash, verify_payout,
 };
 use tributary_protocol::{Hash, Identity, Signed};
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::books::Log;
 use super::look::{ChainFile, ClaimView, Look};
