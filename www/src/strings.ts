@@ -39,7 +39,7 @@ export const page = {
   identityHelp:
     'What you earn belongs to a secret key that only this browser has. A backup is that key as a short text. It is not encrypted: whoever has it has your identity and what it earned, so keep it where only you read it.',
   identityProgram:
-    'What you earn belongs to a secret key in this program’s folder. `tributary identity export` writes a backup of it, `tributary wallet link` names a wallet.',
+    'What you earn belongs to a secret key in this program’s folder. “tributary identity export” writes a backup of it, “tributary wallet link” names a wallet.',
   ownProgram:
     'The program on this machine that this page belongs to does the work; closing the page changes nothing.',
   save: 'Save a backup',
@@ -168,7 +168,7 @@ export const say = {
   programGone:
     'The program does not answer: it has ended or is being started. This page goes on by itself once it is there again.',
   programToken:
-    'The program does not know this page. Open the address that `tributary train` prints when it starts.',
+    'The program does not know this page. Open the address that “tributary train” prints when it starts.',
   crashed: (why: string) =>
     `This page’s network part stopped on an error of its own (${why}); the memory may be full. Close other tabs, then reload the page: your name and credits stay.`,
   noMemory:

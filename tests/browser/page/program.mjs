@@ -69,6 +69,7 @@ export default async function checks(suite) {
       await training(page);
       expect(!page.url().includes('token'), `the token stays in the address: ${page.url()}`);
       expect(!(await page.locator('#consent').isVisible()), 'it asks for consent to what runs already');
+      expect(!(await page.locator('#wallet').isVisible()), 'it offers a tab’s wallet');
       await until('tokens', 60, async () => (await snapshot(page)).tokens > 0);
       const { me } = await snapshot(page);
       expect(me === train.events.find(({ event }) => event === 'joining').me, `it shows ${me}`);
