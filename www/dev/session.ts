@@ -1,7 +1,7 @@
 // A session that makes its snapshots up. `?fake=` names the moment to show: training (the default),
 // loading, away, failed, folding, cpu, joined, histories. Nothing of this gets into the build.
 
-import type { Session } from '../src/session.ts';
+import type { Contributor } from '../src/program.ts';
 import { say } from '../src/strings.ts';
 import { emptyView, type View } from '../src/view/view.ts';
 import type {
@@ -20,27 +20,7 @@ const moment = new URLSearchParams(location.search).get('fake') ?? 'training';
 const ROUNDS = 41;
 const ME = '12D3KooWQ8bQx5p1vZf3nK6aXw2sYc7RtUeLh9mJ4gBdN7Va1kTs';
 
-class FakeSession
-  implements
-    Pick<
-      Session,
-      | 'view'
-      | 'preload'
-      | 'start'
-      | 'finish'
-      | 'stop'
-      | 'pause'
-      | 'reconnect'
-      | 'restart'
-      | 'pace'
-      | 'crashed'
-      | 'dispose'
-      | 'limitUpload'
-      | 'generate'
-      | 'hush'
-      | 'pack'
-    >
-{
+class FakeSession implements Contributor {
   readonly view: View = emptyView();
   #timer = 0;
   #began = 0;
