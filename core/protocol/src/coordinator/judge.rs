@@ -33,13 +33,11 @@ impl Coordinator {
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
         let Some(usual) = plan::median(proven) else {
-            // Nobody says yet what is usual. What one alone says of itself must not outweigh what all others say.
-            if received.len() >= plan::FEWEST {
-                let all: u128 = received.iter().map(|update| u128::from(update.tokens)).sum();
-                for update in received.iter_mut().filter(|of| is_new(of)) {
-                    let others = u64::try_from(all - u128::from(update.tokens)).unwrap_or(u64::MAX);
-                    (update.tokens, update.say) = (update.tokens.min(others), update.say.min(others / 2));
-                }
+            // Nobody says yet what is usual, as in a run's first rounds: there nobody counts for more than most do.
+            let usual =
+                plan::median(received.iter().map(|of| (of.tokens as f64, 1))).map_or(u64::MAX, |usual| usual as u64);
+            for update in received.iter_mut().filter(|of| is_new(of)) {
+                (update.tokens, update.say) = (update.tokens.min(usual), update.say.min(usual));
             }
             return received;
         };
