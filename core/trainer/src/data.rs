@@ -51,6 +51,8 @@ pub struct Feed {
     place: Option<(Assignment, Place)>,
     /// Where to go on as soon as the shards for it are here.
     next: Option<(Assignment, Place)>,
+    /// The rounds of the two.
+    rounds: [u64; 2],
     /// Newest last.
     shards: VecDeque<(Hash, Bytes)>,
     asked: BTreeMap<Hash, u64>,
@@ -81,6 +83,7 @@ impl Feed {
             window: spec.inner.seq as usize + 1,
             place: None,
             next: None,
+            rounds: [0; 2],
             shards: VecDeque::new(),
             asked: BTreeMap::new(),
         })
@@ -100,9 +103,14 @@ impl Feed {
         self.asked.clear();
     }
 
-    /// The same as [`Self::enter`], but what is here is read on until [`Self::turn`] finds the first shards of that round.
-    pub(crate) fn prepare(&mut self, seed: Hash) {
+    /// The same as [`Self::enter`], but what is here of the round before is read on until [`Self::turn`] finds the first
+    /// shards of this one. What is older is not: whoever runs the work again would take it for somebody else's.
+    pub(crate) fn prepare(&mut self, round: u64, seed: Hash) {
         let begin = Place { seed, nth: 0, window: 0 };
+        if round > self.rounds[0] + 1 {
+            self.place = None;
+        }
+        self.rounds[1] = round;
         self.next = match self.place() {
             Some(place) if place.seed == seed => None,
             _ => Some((Assignment::new(&seed, &self.me), begin)),
@@ -116,6 +124,7 @@ impl Feed {
             return None;
         }
         self.place = Some(self.next.take()?);
+        self.rounds[0] = self.rounds[1];
         self.place().map(|place| place.seed)
     }
 
@@ -263,19 +272,32 @@ mod tests {
             }
         };
         let [first, second] = [b"first", b"other"].map(|name| Hash::of(name));
-        feed.prepare(first);
+        feed.prepare(7, first);
         assert_eq!((feed.turn(), feed.turn()), (Some(first), None), "there is nothing else to read");
         bring(&mut feed, 0);
         feed.next().unwrap();
-        feed.prepare(second);
+        feed.prepare(8, second);
         assert_eq!(feed.turn(), None);
         assert!(feed.next().is_some() && feed.place().unwrap().seed == first);
         bring(&mut feed, 1);
         assert_eq!(feed.turn(), Some(second));
         assert!(feed.next().is_some() && feed.place().unwrap().seed == second);
         // The same round again is no turn.
-        feed.prepare(second);
+        feed.prepare(8, second);
         assert_eq!((feed.turn(), feed.place().unwrap().seed), (None, second));
+        // What is older than the round before is not read, whether rounds were slept through or its shards stayed away.
+        for rounds in [&[10][..], &[9, 10]] {
+            let (mut feed, _) = self::feed(&shards);
+            feed.prepare(8, second);
+            feed.turn();
+            bring(&mut feed, 0);
+            assert!(feed.next().is_some());
+            for round in rounds {
+                feed.prepare(*round, Hash::of(&round.to_le_bytes()));
+            }
+            let newest = Hash::of(&10_u64.to_le_bytes());
+            assert_eq!((feed.turn(), feed.place().unwrap().seed), (Some(newest), newest));
+        }
     }
 
     #[test]

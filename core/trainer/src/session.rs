@@ -149,7 +149,7 @@ impl Session {
 
     pub(crate) fn train(&mut self, round: u64, seed: Hash) {
         self.round = round;
-        self.feed.prepare(seed);
+        self.feed.prepare(round, seed);
         self.training = true;
         self.starved = false;
     }

@@ -284,7 +284,8 @@ impl Coordinator {
             return;
         };
         let commit = replay.commit.clone();
-        let oldest = round.saturating_sub(TRACE_ROUNDS - 1);
+        // The oldest of them may have begun with data of the round before.
+        let oldest = round.saturating_sub(TRACE_ROUNDS);
         let rounds = self.past.iter().filter(|past| (oldest..=round).contains(&past.round)).copied().collect();
         let before = self.updates.trace_before(&name);
         let order = Box::new(ReplayOrder { who, commit, segment, before, dossier, rounds });
