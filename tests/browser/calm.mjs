@@ -83,7 +83,7 @@ const warm = looks.slice(WARM_MIN / LOOK_MIN);
 const growth = warm.length > 1 ? 100 * (Math.max(...warm.slice(-3)) / warm[0] - 1) : null;
 say('megabytes, each minute', looks.map((one) => one.toFixed(1)).join(' '));
 const tasks = await page.evaluate(() => window.tasks);
-say('main-thread tasks over 50 ms', tasks.map((ms) => ms.toFixed(0)).join(', ') || 'none');
+say('main-thread tasks over 50 ms', `${tasks.length}, the longest ${Math.max(0, ...tasks).toFixed(0)} ms`);
 const { tokens, rounds } = await snapshot(page);
 await browser.close();
 line({
