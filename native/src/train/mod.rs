@@ -80,13 +80,10 @@ async fn train(config: &Train) -> anyhow::Result<()> {
     let mut page = match config.page {
         At::Off => None,
         At::Usual => match &config.www {
-            Some(www) => Page::serve(None, www, &config.state, packing.clone()).await.map_or_else(
-                |why| {
-                    progress.no_page(&why);
-                    None
-                },
-                Some,
-            ),
+            Some(www) => {
+                let page = Page::serve(None, www, &config.state, packing.clone()).await;
+                page.inspect_err(|why| progress.no_page(why)).ok()
+            }
             None => None,
         },
         At::Here(at) => {
@@ -133,12 +130,11 @@ async fn train(config: &Train) -> anyhow::Result<()> {
                 }
             }
             wish = next_wish(&mut page) => {
-                by_page = match &wish {
-                    Wish::Stop | Wish::Finish => true,
-                    Wish::Start => false,
-                    _ => by_page,
-                };
-                begun &= by_page;
+                match &wish {
+                    Wish::Stop | Wish::Finish => by_page = true,
+                    Wish::Start => (begun, by_page) = (false, false),
+                    _ => {}
+                }
                 wish.fulfil(&mut control);
             }
             result = signals.next() => {
