@@ -3,7 +3,8 @@
 //! Enters: updates with their probes, and bases and shards on demand. Leaves: scores. Refuses nothing: an update
 //! whose base or text is not there has no score. How much text is read follows from how much the update says was
 //! trained, so that a swarm of slow contributors costs no more to check than its work is worth: an update too small
-//! for a score that says anything has one only now and then, which nobody but the coordinator can foresee.
+//! for a score that says anything has one only now and then, which nobody but the coordinator can foresee, unless its
+//! maker is new.
 
 use bytes::Bytes;
 use tributary_protocol::assign::Assignment;
@@ -85,8 +86,8 @@ impl Prober {
         let a_window = u64::from(2 * self.spec.inner.seq);
         let most = u64::from(self.spec.check.score).div_ceil(a_window) as usize;
         let count = ((probe.tokens / TRAINED_A_SCORED / a_window) as usize).min(most);
-        if count >= FEWEST.min(most) {
-            return Some(count);
+        if count >= FEWEST.min(most) || probe.sure {
+            return Some(count.max(FEWEST.min(most)));
         }
         let lot = Hash::of(&[probe.seed.0, of.0].concat()).0;
         let lot = u64::from(u32::from_le_bytes([lot[0], lot[1], lot[2], lot[3]]));
@@ -121,7 +122,7 @@ mod tests {
         for tokens in [64, 1000, 5000, 20_000, 1 << 40] {
             let count = |n: u64| {
                 let seed = Hash::of(&n.to_le_bytes());
-                let probe = Probe { base: seed, seed, assigned: seed, tokens };
+                let probe = Probe { base: seed, seed, assigned: seed, tokens, sure: false };
                 prober.count(&Id([3; 32]), &probe)
             };
             let counts: Vec<_> = (0..4000).map(count).collect();
@@ -129,6 +130,9 @@ mod tests {
             let scored = counts.iter().flatten().sum::<usize>() as u64 * 2 * window / 4000;
             let due = (tokens / TRAINED_A_SCORED).min(u64::from(spec.check.score));
             assert!(scored.abs_diff(due) <= due / 8 + 2 * window, "{tokens}: {scored} for {due}");
+            let seed = Hash::default();
+            let sure = Probe { base: seed, seed, assigned: seed, tokens, sure: true };
+            assert!(prober.count(&Id([3; 32]), &sure).is_some(), "{tokens}");
         }
     }
 }

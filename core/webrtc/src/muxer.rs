@@ -83,11 +83,12 @@ impl<P: Peer> Muxer<P> {
     }
 
     /// Takes a channel of the other side's, or closes it if there are too many.
-    fn accept(&mut self, channel: P::Channel) {
+    fn accept(&mut self, mut channel: P::Channel) {
         if self.waiting.len() < WAITING && self.open + self.waiting.len() < CHANNELS {
             self.waiting.push_back(channel);
             self.wake();
         } else {
+            channel.close();
             tracing::debug!(open = self.open, "refused a channel: the other side has too many open");
         }
     }

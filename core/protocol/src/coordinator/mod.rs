@@ -196,6 +196,8 @@ pub struct Probe {
     pub assigned: Hash,
     /// Tokens that the update is said to be worth: measuring costs a part of that.
     pub tokens: u64,
+    /// Whether it is measured however small it is.
+    pub sure: bool,
 }
 
 /// Counters for operators.
@@ -380,7 +382,9 @@ impl Coordinator {
         let (from, origin) = name;
         let (Some(base), Some(assigned)) = (self.updates.base(origin), self.seed(origin)) else { return };
         let tokens = self.updates.commit(&name).map_or(0, |commit| commit.tokens);
-        let probe = Probe { base, seed: self.probe_seed(origin), assigned, tokens };
+        // While nobody is proven, what is not measured counts like everybody's.
+        let sure = self.referee.standing(&from).folded < self.spec.check.first;
+        let probe = Probe { base, seed: self.probe_seed(origin), assigned, tokens, sure };
         self.out.push_back(Output::Fetch { from, update, probe });
     }
 

@@ -119,7 +119,7 @@ pub enum State {
     Closed,
 }
 
-/// One data channel. Dropping it closes it.
+/// One data channel. Dropping it leaves it to the backend to close it, when its id can be given to another.
 pub trait Channel: Send + Unpin + 'static {
     /// Ready once the channel is open and holds less than [`SEND_BUFFER`].
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
@@ -133,8 +133,7 @@ pub trait Channel: Send + Unpin + 'static {
     /// The next message; `None` once the channel is closed and everything that came before was read.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>>;
 
-    /// Closes the channel; what was sent before still goes out. Its id is free for another channel once
-    /// both sides have closed.
+    /// Closes the channel now; what was sent before still goes out.
     fn close(&mut self);
 }
 

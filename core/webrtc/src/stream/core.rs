@@ -156,7 +156,7 @@ impl<C: Channel> Core<C> {
     }
 
     /// Ends the stream in the owner's absence: resets what was not closed, and waits until what was closed
-    /// has arrived. Ready once the channel is closed.
+    /// has arrived. Ready once nobody needs the channel.
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.owner == Owner::Here {
             self.owner = Owner::Gone;
@@ -172,9 +172,7 @@ impl<C: Channel> Core<C> {
             (None, Writing::Finished | Writing::Acknowledged) => self.poll_finish(cx),
         };
         // A channel that cannot send has no one to wait for.
-        ready!(done).ok();
-        self.channel.close();
-        Poll::Ready(())
+        done.map(drop)
     }
 
     /// Waits for the other side's word that it has everything, and lets it know that nobody reads.

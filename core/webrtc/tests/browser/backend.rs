@@ -1,16 +1,20 @@
 //! The browser backend.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 
 use bytes::Bytes;
 use futures::future::join;
 use futures::{FutureExt, StreamExt};
+use js_sys::Array;
 use tributary_webrtc::backend::browser::Browser;
 use tributary_webrtc::backend::{
     Backend, Candidate, Channel as _, EVENTS, Error, Peer as _, PeerConfig, PeerEvent, RECEIVE_BUFFER, SEND_BUFFER,
     State,
 };
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
+use web_sys::RtcDataChannel;
 
 use crate::pair::{MESSAGE, Side, incoming, open, pair, receive, send, soon};
 
@@ -95,10 +99,23 @@ async fn a_writer_waits_for_the_network() {
     assert_eq!(soon("all left", poll_fn(|cx| channel.poll_flush(cx))).await, Ok(()));
 }
 
+/// The channels that the page opens from now on.
+fn opened() -> Array {
+    let watch = "const opened = [], open = RTCPeerConnection.prototype.createDataChannel;
+    RTCPeerConnection.prototype.createDataChannel = function (...how) {
+        const channel = open.apply(this, how);
+        opened.push(channel);
+        return channel;
+    };
+    return opened";
+    js_sys::Function::new_no_args(watch).call0(&JsValue::NULL).expect("a page may").unchecked_into()
+}
+
 #[wasm_bindgen_test]
-async fn two_hundred_short_channels() {
+async fn an_id_is_not_given_to_the_next_channel() {
     let ((near, _channel), (mut far, _other)) = pair().await;
-    for number in 0..200_u32 {
+    let opened = opened();
+    for number in 0..300_u32 {
         let mut asked = near.peer.channel("", None).await.expect("a channel");
         send(&mut asked, number.to_le_bytes().to_vec().into()).await.expect("it goes");
         let mut answered = incoming(&mut far.events).await;
@@ -107,8 +124,16 @@ async fn two_hundred_short_channels() {
         // Dropped, not closed: what was sent still arrives.
         drop(answered);
         assert_eq!(receive(&mut asked).await, Some(Ok(number.to_le_bytes().to_vec().into())));
-        assert_eq!(receive(&mut asked).await, None);
     }
+    let ids: Vec<u16> = opened
+        .iter()
+        .map(|channel| channel.unchecked_into::<RtcDataChannel>().id())
+        .map(|id| id.expect("it opened"))
+        .collect();
+    for (at, id) in ids.iter().enumerate() {
+        assert!(!ids[at.saturating_sub(127)..at].contains(id), "{id} came again soon: {ids:?}");
+    }
+    assert!(ids.iter().collect::<HashSet<_>>().len() < ids.len(), "none was ever closed: {ids:?}");
 }
 
 #[wasm_bindgen_test]

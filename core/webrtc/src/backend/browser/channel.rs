@@ -18,6 +18,7 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{MessageEvent, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState, RtcDataChannelType};
 
 use super::connection::Connection;
+use super::rest::Opener;
 use super::{Error, other};
 use crate::backend::SEND_BUFFER;
 
@@ -33,6 +34,7 @@ pub struct Channel(SendWrapper<Inner>);
 
 struct Inner {
     raw: RtcDataChannel,
+    opener: Opener,
     connection: Rc<Connection>,
     inbox: Rc<Inbox>,
     /// The inbox's place in the connection's list.
@@ -80,11 +82,12 @@ impl Channel {
         let make: Function =
             Reflect::get(connection.raw(), &"createDataChannel".into()).map_err(other)?.unchecked_into();
         let raw = make.call2(connection.raw(), &label.into(), &init).map_err(other)?;
-        Ok(Self::new(connection, raw.unchecked_into()))
+        let opener = if id.is_some() { Opener::Both } else { Opener::Us };
+        Ok(Self::new(connection, raw.unchecked_into(), opener))
     }
 
     /// Wraps one at once, before the browser can deliver its first message.
-    pub(super) fn new(connection: &Rc<Connection>, raw: RtcDataChannel) -> Self {
+    pub(super) fn new(connection: &Rc<Connection>, raw: RtcDataChannel, opener: Opener) -> Self {
         raw.set_binary_type(RtcDataChannelType::Arraybuffer);
         let inbox = Rc::new(Inbox::default());
         if connection.is_closed() {
@@ -94,7 +97,7 @@ impl Channel {
         handlers.attach(&raw);
         let number = connection.register(&inbox);
         let connection = connection.clone();
-        Self(SendWrapper::new(Inner { raw, connection, inbox, number, _handlers: handlers }))
+        Self(SendWrapper::new(Inner { raw, opener, connection, inbox, number, _handlers: handlers }))
     }
 }
 
@@ -157,7 +160,9 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         Handlers::detach(&self.raw);
-        self.raw.close();
+        if !self.connection.is_closed() {
+            self.connection.rest().add(self.raw.clone(), self.opener);
+        }
         self.connection.forget(self.number);
         self.connection.refund(self.inbox.messages.take().iter().map(cost).sum());
     }

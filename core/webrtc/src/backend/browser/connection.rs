@@ -13,6 +13,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{RtcDataChannel, RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState};
 
 use super::channel::{Channel, Inbox};
+use super::rest::{Opener, Rest};
 use super::{Candidate, Error, USERNAME_FRAGMENT};
 use crate::backend::{PeerEvent, RECEIVE_BUFFER, State};
 
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     /// The channels that there are, to end them; they take themselves off.
     inboxes: RefCell<HashMap<u32, Weak<Inbox>>>,
     next_inbox: Cell<u32>,
+    /// Channels that nobody holds any more.
+    rest: Rest,
 }
 
 impl Connection {
@@ -42,11 +45,16 @@ impl Connection {
             unread: Cell::default(),
             inboxes: RefCell::default(),
             next_inbox: Cell::default(),
+            rest: Rest::default(),
         }
     }
 
     pub(super) fn raw(&self) -> &RtcPeerConnection {
         &self.raw
+    }
+
+    pub(super) fn rest(&self) -> &Rest {
+        &self.rest
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -75,6 +83,7 @@ impl Connection {
     pub(super) fn close(&self) {
         let Some(mut events) = self.events.take() else { return };
         self.raw.close();
+        self.rest.clear();
         // If the queue is full its end says the same.
         let _ = events.try_send(PeerEvent::State(State::Closed));
         let inboxes: Vec<_> = self.inboxes.borrow().values().filter_map(Weak::upgrade).collect();
@@ -166,7 +175,7 @@ impl Connection {
     }
 
     pub(super) fn on_channel(self: &Rc<Self>, raw: RtcDataChannel) {
-        self.emit(PeerEvent::Channel(Channel::new(self, raw)));
+        self.emit(PeerEvent::Channel(Channel::new(self, raw, Opener::Them)));
     }
 
     fn emit(&self, event: PeerEvent<Channel>) {

@@ -6,6 +6,7 @@
 
 mod channel;
 mod connection;
+mod rest;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -121,8 +122,13 @@ impl super::Peer for Peer {
     }
 
     fn channel(&self, label: &str, id: Option<u16>) -> BoxFuture<'static, Result<Channel, Error>> {
-        let channel = Channel::open(&self.0.connection, label, id);
-        async move { channel }.boxed()
+        let (connection, label) = (self.0.connection.clone(), label.to_owned());
+        here(async move {
+            if id.is_none() {
+                connection.rest().settled().await;
+            }
+            Channel::open(&connection, &label, id)
+        })
     }
 
     fn close(&self) {
