@@ -111,6 +111,27 @@ fn work_that_does_harm_is_not_folded_and_work_that_does_little_is_paid_little() 
 }
 
 #[test]
+fn who_did_harm_has_no_benefit_of_the_doubt_in_the_next_round() {
+    let people = people(4);
+    let mut desk = desk(&people);
+    let little = Gain { mean: 0.002, error: 0.005 };
+    // The same measurement, of a newcomer and of somebody who has just done harm.
+    for (harm, counts) in [(false, true), (true, false)] {
+        let last = if harm { score(-0.1) } else { score(0.1) };
+        for last in [last, Score { random: little, own: little }] {
+            for (who, score) in people.iter().zip([score(0.1), score(0.1), score(0.1), last]) {
+                let commit = desk.commit_of(who, 64);
+                desk.score(&commit.update, score);
+                desk.commit(who, &commit);
+                desk.fetched(who.id(), commit.update);
+            }
+            settle(&mut desk, &people);
+        }
+        assert_eq!(paid(&desk, &people[3]) > 0, counts);
+    }
+}
+
+#[test]
 fn a_newcomers_update_waits_until_it_was_run_again_and_counts_for_little_where_it_cannot_be() {
     let people = people(5);
     let mut desk = desk(&people);

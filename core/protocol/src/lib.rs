@@ -30,7 +30,7 @@ pub use id::{Hash, Id, ParseIdError};
 pub use sign::{Identity, SignError, Signable, Signed};
 
 /// The version of everything that crosses a wire. A peer that speaks another is told so.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Milliseconds on the caller's clock. Only differences mean anything here.
 pub type Millis = u64;

@@ -199,6 +199,14 @@ fn what_contradicts_the_commit_or_itself_is_refused_in_words() {
             "claims",
         )
         .await;
+        refused(
+            |dossier| {
+                let steps = std::mem::take(&mut dossier.trace.segments[1].stretches);
+                dossier.trace.segments[0].stretches.extend(steps);
+            },
+            "segment 1 of the trace has too few",
+        )
+        .await;
         refused(|dossier| dossier.end.weights = Some(Bytes::from_static(b"weights")), "weights").await;
         refused(|dossier| dossier.end.moments = None, "moments").await;
         // Not the committed one; more tokens than steps; a segment that wasn't asked for.

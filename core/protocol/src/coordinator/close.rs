@@ -3,11 +3,9 @@
 //! Enters: time, and what became of the fold. Leaves: a plan to fold, the settled round with its batch of entries and
 //! receipts, or the round opened again. Refuses to fold without a quorum of work that counts.
 
-use std::collections::BTreeMap;
-
 use tributary_ledger::Code;
 
-use super::judge::Counts;
+use super::judge::{Counts, Judged};
 use super::plan::{self, FoldPlan};
 use super::referee::{Found, Standing};
 use super::round::{Folding, Round, Stage};
@@ -109,13 +107,12 @@ impl Coordinator {
         self.hear_overdue(round);
         self.referee.expire(round, &check, me);
         let findings = self.referee.take();
-        let (kept, refused) = self.judge(round, &findings);
+        let Judged { kept, refused, mut standings } = self.judge(round, &findings);
         for (name, why) in refused {
             self.refuse_update(name, why);
         }
-        let kept: BTreeMap<Name, Counts> = kept.into_iter().collect();
         let judged = self.updates.received(round).into_iter().filter_map(|update| {
-            let Counts { tokens, say, quality, .. } = *kept.get(&(update.peer, round - u64::from(update.age)))?;
+            let Counts { tokens, say, quality } = *kept.get(&(update.peer, round - u64::from(update.age)))?;
             Some((Received { tokens, say, ..update }, quality))
         });
         let judged: Vec<_> = judged.collect();
@@ -124,10 +121,6 @@ impl Coordinator {
         if contributors < self.spec.round.quorum as usize {
             self.referee.put_back_proof(findings);
             return self.void(now);
-        }
-        let mut standings: BTreeMap<Id, Standing> = BTreeMap::new();
-        for ((who, _), Counts { standing, .. }) in kept {
-            standings.insert(who, standing);
         }
         for (who, (_, code)) in Found::wrong(&findings) {
             let standing = standings.entry(who).or_insert(self.referee.standing(&who));

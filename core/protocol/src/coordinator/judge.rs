@@ -1,7 +1,9 @@
 //! What a round takes of what came for it, and for how much.
 //!
 //! Enters: the updates that are here, with norms and scores, and findings. Leaves: those that are kept, each with
-//! its quality. Refuses work of whoever was proved wrong, norms far from the round's, and what does harm.
+//! its quality, and what their makers and those of useless ones stand at. Refuses work of whoever was proved wrong, norms far from the round's, and what does harm.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,16 +14,21 @@ use crate::message::Reason;
 use crate::sign::Signable;
 use crate::{Hash, Id, Signed};
 
-/// A judged update: what it counts for, its say in what is usual, its quality, and what its maker stands at with it.
+/// A judged update: what it counts for, its say in what is usual, and its quality.
 pub(super) struct Counts {
     pub(super) tokens: u64,
     pub(super) say: u64,
     pub(super) quality: u32,
-    pub(super) standing: Standing,
 }
 
-/// An update that a round keeps.
-pub(super) type Kept = (Name, Counts);
+/// What became of a round's updates.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) kept: BTreeMap<Name, Counts>,
+    pub(super) refused: Vec<(Name, Reason)>,
+    /// Whose standing that changes.
+    pub(super) standings: BTreeMap<Id, Standing>,
+}
 
 impl Coordinator {
     /// What a round could fold, each update with the tokens that it counts for and its say in what is usual. Beside
@@ -51,34 +58,34 @@ impl Coordinator {
         received
     }
 
-    /// Judges what a round could fold: what is kept, with its quality, and what is refused.
-    pub(super) fn judge(&self, round: u64, findings: &[Found]) -> (Vec<Kept>, Vec<(Name, Reason)>) {
+    /// Judges what a round could fold.
+    pub(super) fn judge(&self, round: u64, findings: &[Found]) -> Judged {
         let struck = self.struck(findings);
         let received = self.received(round);
         let largest = plan::median(received.iter().map(|update| (update.norm(), update.say)));
         let largest = largest.map_or(f64::INFINITY, |median| MOST_NORM * median);
-        let (mut counted, mut refused) = (Vec::new(), Vec::new());
+        let (mut counted, mut judged) = (Vec::new(), Judged::default());
         for update in &received {
             let name = (update.peer, round - u64::from(update.age));
             match () {
-                () if struck.contains(&update.peer) => refused.push((name, Reason::Struck)),
-                () if update.norm() > largest => refused.push((name, Reason::Norm)),
+                () if struck.contains(&update.peer) => judged.refused.push((name, Reason::Struck)),
+                () if update.norm() > largest => judged.refused.push((name, Reason::Norm)),
                 () => counted.push((name, update)),
             }
         }
         let record = |who: &Id| self.referee.standing(who).record;
         let scored: Vec<_> = counted.iter().map(|(_, u)| (u.tokens, u.say, record(&u.peer), u.score)).collect();
-        let mut kept = Vec::new();
         for ((name, update), (quality, record)) in counted.into_iter().zip(quality::qualities(&scored)) {
+            let mut standing = Standing { record, ..self.referee.standing(&name.0) };
             if quality == 0 {
-                refused.push((name, Reason::Useless));
-                continue;
+                judged.refused.push((name, Reason::Useless));
+            } else {
+                standing.folded = standing.folded.saturating_add(1);
+                judged.kept.insert(name, Counts { tokens: update.tokens, say: update.say, quality });
             }
-            let standing = self.referee.standing(&name.0);
-            let standing = Standing { record, folded: standing.folded.saturating_add(1), ..standing };
-            kept.push((name, Counts { tokens: update.tokens, say: update.say, quality, standing }));
+            judged.standings.insert(name.0, standing);
         }
-        (kept, refused)
+        judged
     }
 
     /// Names the text on which a round's updates are judged. Nobody else can foresee it.
