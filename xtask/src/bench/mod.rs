@@ -6,6 +6,7 @@ mod calm;
 mod codec;
 mod learn;
 mod ledger;
+mod mean;
 mod page;
 mod pool;
 mod round;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::super::mean::Mean;
 use super::{CHEATS, NOBODY, SPLIT, WHOLE};
 use crate::run::say;
 
@@ -20,9 +21,10 @@ struct Row {
     r#final: f64,
     /// Part of the pool that honest contributors were paid.
     honest: f64,
+    /// What the cheat's updates add to the loss: the sum over folds, each against the same fold without them.
     harm: f64,
-    /// The same as the sum over folds of what the cheat's updates add to the loss.
-    folded: f64,
+    /// How far the losses of whole worlds with it and without it are apart in the end, which they are by themselves too.
+    apart: Mean,
     counted: f64,
     found: String,
 }
@@ -34,10 +36,10 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
     let losses: BTreeMap<u64, f64> =
         alone.iter().filter_map(|one| Some((one["seed"].as_u64()?, one["loss"].as_f64()?))).collect();
     say(
-        "| Cheat | Keeps, % of an honest contributor | Beyond honest work | Was paid before | Final | Honest ones were paid, % of the pool | Harm, % | Sum of its folds' harm, % | Rounds that counted | What was found |",
+        "| Cheat | Keeps, % of an honest contributor | Beyond honest work | Was paid before | Final | Honest ones were paid, % of the pool | Harm of its folds, % | Whole worlds apart, % | Rounds that counted | What was found |",
     );
     say("|---|---|---|---|---|---|---|---|---|---|");
-    let [mut gain, mut harm, mut folded] = [f64::NEG_INFINITY; 3];
+    let [mut gain, mut harm] = [f64::NEG_INFINITY; 2];
     for name in CHEATS {
         let worlds = of(name);
         if worlds.is_empty() {
@@ -45,7 +47,7 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
         }
         let row = Row::of(&worlds, &losses).with_context(|| format!("a world of {name} lacks figures"))?;
         say(format_args!(
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:+.2} | {:+.2} | {:.1} | {} |",
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:+.2} | {} | {:.1} | {} |",
             name.replace('-', " "),
             row.kept,
             row.gain,
@@ -53,11 +55,11 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
             row.r#final,
             row.honest,
             row.harm,
-            row.folded,
+            row.apart.shown(1),
             row.counted,
             row.found
         ));
-        (gain, harm, folded) = (gain.max(row.gain), harm.max(row.harm), folded.max(row.folded));
+        (gain, harm) = (gain.max(row.gain), harm.max(row.harm));
     }
     let total = |of: &[&Value], key: &str| of.iter().filter_map(|one| one.pointer(key)?.as_f64()).sum::<f64>();
     let part = |a: f64, b: f64| if b > 0.0 { Some(a / b) } else { None };
@@ -84,7 +86,6 @@ pub(super) fn print(outcomes: &[Value]) -> Result<()> {
         "worst_gain_percent": gain.is_finite().then_some(gain),
         "split_gain": split,
         "harm_percent": harm.is_finite().then_some(harm),
-        "harm_of_folds_percent": folded.is_finite().then_some(folded),
         "false_refusal_percent": refused.map(|part| 100.0 * part),
         "overhead_percent": spent.map(|part| 100.0 * part),
         "overhead_tokens_percent": computed.map(|part| 100.0 * part),
@@ -103,10 +104,11 @@ impl Row {
         };
         let percent = |key: &str| mean(&|world| Some(100.0 * world[key].as_f64()?));
         let kept = percent("kept")?;
-        let harm = |world: &Value| {
+        let apart = |world: &&Value| {
             let alone = losses.get(&world["seed"].as_u64()?)?;
             Some(100.0 * (world["loss"].as_f64()? / alone - 1.0))
         };
+        let apart: Option<Vec<f64>> = worlds.iter().map(apart).collect();
         let mut found: BTreeMap<&str, u64> = BTreeMap::new();
         for (what, count) in worlds.iter().flat_map(|world| [&world["findings"], &world["refused"]]).flat_map(entries) {
             *found.entry(what).or_default() += count;
@@ -118,8 +120,8 @@ impl Row {
             paid: percent("paid")?,
             r#final: percent("final")?,
             honest: percent("honest_paid")?,
-            harm: mean(&harm)?,
-            folded: percent("harm")?,
+            harm: percent("harm")?,
+            apart: Mean::of(&apart?)?,
             counted: mean(&|world| world["counted"].as_f64())?,
             found: found.join(", "),
         })
