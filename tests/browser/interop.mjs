@@ -13,6 +13,8 @@ const [program, wasm] = process.argv.slice(2);
 const only = process.env.PAIRS?.split(',');
 const LARGE = 50 * 1024 * 1024;
 const SMALL = 10 * 1024 * 1024;
+/** Chromium has 512 for each side. */
+const IDS = 600;
 /** What a relay carries at most while a blob moves elsewhere: pings, and identify now and then. */
 const SIGNS_OF_LIFE = 64 * 1024;
 /** Chromium then refuses a local description that was altered, as all browsers may one day. */
@@ -134,8 +136,16 @@ async function directly(world, dialler, mode) {
     expect(found === b.id, `it found ${found}, not ${b.id}`);
   });
   if (connected) {
-    await streams(checked, peers[0], peers[1]);
-    await streams(checked, peers[1], peers[0]);
+    const [a, b] = peers;
+    await streams(checked, a, b);
+    await streams(checked, b, a);
+    if (dialler === 'wasm') {
+      for (const [from, to] of [[a, b], [b, a]]) {
+        await checked(`${from.kind} -> ${to.kind}: more streams than a browser has ids`, () =>
+          from.run({ verb: 'short', peer: to.id, count: IDS }),
+        );
+      }
+    }
   }
   await world.clear();
 }

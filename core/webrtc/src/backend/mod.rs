@@ -20,6 +20,14 @@ use futures::future::BoxFuture;
 /// 80 Mbit/s at 100 ms, little enough that a page stays small.
 pub const SEND_BUFFER: usize = 1024 * 1024;
 
+/// How many channels that we opened and that are done rest before some are closed. Chromium has 512 ids for each side,
+/// and drops what is opened beyond them without a word.
+const OURS: usize = 256;
+
+/// The same for channels of the other side's, which knows best when to close them: more than it lets rest if it is one
+/// of us.
+const THEIRS: usize = 384;
+
 /// Bytes that came and were not read, of one connection. The protocols above bound what they ask for far
 /// below this; whoever sends beyond it loses the connection.
 pub const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;

@@ -13,12 +13,7 @@ use std::time::Duration;
 use futures_timer::Delay;
 use web_sys::{RtcDataChannel, RtcDataChannelState};
 
-/// How many channels that we opened rest before some are closed; each costs a page a few KiB.
-const OURS: usize = 256;
-
-/// The same for channels of the other side's, which knows best when to close them. More than it lets rest if it
-/// is one of us.
-const THEIRS: usize = 4 * OURS;
+use super::super::{OURS, THEIRS};
 
 /// How long new channels wait once the last of those that were closed is: for a lost packet to be sent again.
 const SETTLE: f64 = 1_000.0;

@@ -16,22 +16,15 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use webrtc::data_channel::{DataChannel, RTCDataChannelId};
 use webrtc::peer_connection::{PeerConnection, StatsSelector};
 
+use super::super::{OURS, THEIRS};
 use super::channel::Opener;
 use super::peer::lock;
-
-/// How many channels that we opened rest before some are closed. Each costs a few KiB, and the crate looks at
-/// every channel for every packet; so many cost a fast transfer a few percent.
-const OURS: usize = 512;
-
-/// The same for channels of the other side's, which knows best when to close them. More than it lets rest if
-/// it is one of us.
-const THEIRS: usize = 2 * OURS;
 
 /// How long a channel that we opened rests, and one of the other side's.
 const AGE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(45));
 
 /// How many channels the other side may leave unconfirmed.
-const ABANDONED: usize = OURS;
+const ABANDONED: usize = OURS / 2;
 
 /// How long what is on its way may take to arrive before channels are closed all the same.
 const CALM: Duration = Duration::from_secs(5);
