@@ -95,6 +95,8 @@ struct Outcome {
     bulk: (u64, u64),
     /// Receipts whose proofs each contributor checked, or what it found wrong.
     receipts: BTreeMap<&'static str, Receipts>,
+    /// How soon each was credited and had its receipts.
+    pace: BTreeMap<&'static str, Pace>,
 }
 
 /// Receipts that were checked and are shown, or what was found wrong with one.
@@ -132,8 +134,9 @@ impl Outcome {
         let heldout = before.chain(after);
         let bulk = (tab.bulk.0 + native.bulk.0, tab.bulk.1 + native.bulk.1);
         let (heldout, accepted) = (heldout.collect(), accepted.into());
+        let pace = [("native", native.pace), ("tab", tab.pace)].into();
         let receipts = [("native", native.receipts), ("tab", tab.receipts)].into();
-        Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk, receipts })
+        Ok(Self { heldout, rounds: shared, states, accepted, backend: tab.backend, bulk, receipts, pace })
     }
 
     /// Whether every peer has folded all of the rounds that the coordinator has, and their loss is known.
@@ -166,8 +169,14 @@ impl Outcome {
             "accepted": self.accepted,
             "bulk_bytes_direct": self.bulk.0,
             "bulk_bytes_coordinator": self.bulk.1,
+            "rounds_to_first_credit": self.paces(|pace| pace.credit),
+            "rounds_to_receipt": self.paces(|pace| pace.receipt),
             "receipts_verified": self.receipts.iter().map(|(peer, n)| (*peer, n.clone().unwrap_or(0))).collect::<BTreeMap<_, _>>(),
         })
+    }
+
+    fn paces(&self, of: impl Fn(&Pace) -> Option<u64>) -> BTreeMap<&'static str, Option<u64>> {
+        self.pace.iter().map(|(peer, pace)| (*peer, of(pace))).collect()
     }
 
     fn verdict(&self) -> Result<()> {
@@ -213,6 +222,42 @@ pub(crate) struct Rows {
     /// Bytes of blobs received so far from the other contributor, and from the coordinator.
     pub(crate) bulk: (u64, u64),
     receipts: Receipts,
+    pace: Pace,
+}
+
+/// How soon a contributor saw what came of its work, in rounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Pace {
+    /// From the first round that it sent something for to the first that it was credited for, both included.
+    credit: Option<u64>,
+    /// The most from a round to the one in which its receipt was here.
+    receipt: Option<u64>,
+}
+
+impl Pace {
+    fn of(events: &[Value]) -> Self {
+        let (mut now, mut sent, mut credited) = (0, u64::MAX, u64::MAX);
+        let mut receipts: BTreeMap<u64, u64> = BTreeMap::new();
+        for event in events {
+            now = event["round"]["round"].as_u64().into_iter().fold(now, u64::max);
+            let own = Some(event).filter(|event| event["event"] == "round");
+            for row in event["rounds"].as_array().into_iter().flatten().chain(own) {
+                let Some(round) = row["round"].as_u64() else { continue };
+                // A row is told once its round is over.
+                (now, sent) = (now.max(round), sent.min(round));
+                if row["verdict"] == "credited" || row["verdict"]["kind"] == "credited" {
+                    credited = credited.min(round);
+                }
+            }
+            for receipt in event["earnings"]["receipts"].as_array().into_iter().flatten() {
+                if let Some(round) = receipt["round"].as_u64() {
+                    receipts.entry(round).or_insert(now.saturating_sub(round));
+                }
+            }
+        }
+        let credit = (credited < u64::MAX).then(|| credited + 1 - sent);
+        Self { credit, receipt: receipts.values().max().copied() }
+    }
 }
 
 /// The newest row about each round in a contributor's JSON lines. The program writes a line a round, the
@@ -240,7 +285,7 @@ pub(crate) fn rows(events: &[Value]) -> Rows {
             name.clone_into(&mut backend);
         }
     }
-    Rows { rows: newest.into_values().collect(), losses, backend, bulk, receipts }
+    Rows { rows: newest.into_values().collect(), losses, backend, bulk, receipts, pace: Pace::of(events) }
 }
 
 #[cfg(test)]
@@ -257,6 +302,7 @@ mod tests {
             backend: "webgpu".to_owned(),
             bulk: (1, 0),
             receipts: [("native", Ok(3)), ("tab", Ok(3))].into(),
+            pace: BTreeMap::new(),
         }
     }
 
@@ -278,6 +324,19 @@ mod tests {
                 Some(words) => assert!(error.as_deref().is_some_and(|error| error.contains(words)), "{error:?}"),
             }
         }
+    }
+
+    #[test]
+    fn credits_and_receipts_are_timed_in_rounds() {
+        let row = |round: u64, kind: &str| json!({ "round": round, "verdict": { "kind": kind } });
+        let events = [
+            json!({ "round": { "round": 3 }, "rounds": [row(3, "sent")] }),
+            json!({ "round": { "round": 4 }, "rounds": [row(3, "late"), row(4, "credited")] }),
+            json!({ "round": { "round": 5 }, "earnings": { "receipts": [{ "round": 4 }] } }),
+            json!({ "round": { "round": 7 }, "earnings": { "receipts": [{ "round": 4 }, { "round": 5 }] } }),
+        ];
+        assert_eq!(Pace::of(&events), Pace { credit: Some(2), receipt: Some(2) });
+        assert_eq!(Pace::of(&events[..1]), Pace::default());
     }
 
     #[test]
