@@ -57,7 +57,8 @@ export function watchSamples(view: View, model: Model): void {
     if (!isWriting()) model.hush();
     rest(job, now);
   } else if (job && answer?.id === job.id && answer.end !== undefined) {
-    if (answer.end === 'length' || answer.end === 'text') goOn(job, answer.text, model, now);
+    // A model may end its text, or read no more, before the line is full.
+    if (typeof answer.end === 'string' && answer.end !== 'stopped') goOn(job, answer.text, model, now);
     else rest(job, now);
   }
   const round = snapshot?.round?.round;
@@ -122,7 +123,7 @@ function draw(): void {
       'li',
       '',
       make('h3'),
-      ...say.beginnings.map((begin) => make('p', 'line', make('span', 'quiet', begin), '')),
+      ...say.beginnings.map((begin) => make('p', 'line', make('span', 'begin', begin), '')),
     );
   setList(
     list,

@@ -98,7 +98,7 @@ export const page = {
   round: 'Round',
   samplesTitle: 'Watch it learn',
   samplesHelp:
-    'New models go on from the same two beginnings, here, at most once a minute and only while you look. That takes up to two per cent of the training’s time.',
+    'Every new model begins the same two lines, so that you see it get better. This is done here while you look, at most once a minute, and takes up to two per cent of the training’s time.',
   samplesEmpty: 'The first lines come soon after training has begun.',
   tryTitle: 'Try the model',
   tryHelp:
