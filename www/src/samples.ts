@@ -72,9 +72,10 @@ export function watchSamples(view: View, model: Model): void {
 function ask(job: Job, model: Model): void {
   id += 1;
   job.id = id;
-  const prompt = say.beginnings[job.texts.length] ?? '';
-  // The same draws each time: what differs is the model's doing.
-  model.generate({ id, prompt, tokens: LENGTH, temperature: 0.7, seed: 1 });
+  const { length: seed } = job.texts;
+  const prompt = say.beginnings[seed] ?? '';
+  // A line has the same draws in each sample: what differs is the model's doing.
+  model.generate({ id, prompt, tokens: LENGTH, temperature: 0.7, seed });
 }
 
 function goOn(job: Job, text: string, model: Model, now: number): void {
