@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use tributary_peer::{Control, Options, Platform, Snapshots, TrainerLink};
 use tributary_protocol::job::{Ask, DeviceChoice, End, Job, Report};
 use tributary_protocol::limits::CHUNK;
-use tributary_protocol::message::{Message, PeerKind, Roster, RosterPeer, ToContributor, ToCoordinator, Welcome};
+use tributary_protocol::message::{
+    Message, Open, PeerKind, Roster, RosterPeer, RoundManifest, ToContributor, ToCoordinator, Welcome,
+};
 use tributary_protocol::spec::RoundRule;
 use tributary_protocol::view::{self, PathView, Phase, Snapshot};
-use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis};
+use tributary_protocol::{BlobRef, Hash, Id, Identity, Millis, Signed};
 use tributary_swarm::{BlobStore, Config, Event, Events, Handle, MemoryStore, Multiaddr};
 use tributary_tests::{Run, tiny_run};
 
@@ -261,4 +263,22 @@ async fn a_text_is_shown_to_its_end_while_nothing_else_goes_on() {
     assert_eq!((answer.tokens_per_s, answer.end), (9.5, Some(End::Length)));
     bench.control.hush();
     assert_eq!(timeout(PATIENCE, bench.jobs.next()).await.unwrap(), Some(Job::Hush));
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_goes_as_rounds_pass() {
+    let mut bench = Bench::new().await;
+    let update = Bytes::from_static(b"an update of round 0");
+    let blob = BlobRef::of(&update);
+    bench.store.put(&blob, update).unwrap();
+    bench.welcome();
+    for round in 1..=3 {
+        let (run, base) = (bench.run.spec.id(), Hash::of(&[round as u8]));
+        let manifest = RoundManifest { run, round, base, seed: base, deadline_ms: 0, pool: 1 };
+        let manifest = Signed::new(&Identity::from_secret([9; 32]), &manifest);
+        bench.say(&ToContributor::Open(Open { manifest, remaining_ms: 60_000 }));
+        bench.until(|view| view.round.is_some_and(|open| open.round == round)).await;
+        // It counts for two rounds after its own.
+        assert_eq!(bench.store.len(&blob.hash).is_some(), round < 3, "in round {round}");
+    }
 }

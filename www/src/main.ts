@@ -11,6 +11,7 @@ import { Seat } from './lock.ts';
 import { earnings, type Machine, measure, remembered } from './probe.ts';
 import { type Contributor, isProgram, Program } from './program.ts';
 import { holdScreenWhile, startRunning } from './running.ts';
+import { forgetSamples, watchSamples } from './samples.ts';
 import { Session } from './session.ts';
 import { keep, recall } from './stored.ts';
 import { say } from './strings.ts';
@@ -61,6 +62,7 @@ function draw(): void {
   drawTroubles(view, help);
   drawFigures(view);
   drawTrying(view);
+  watchSamples(view, session);
   drawEarnings(snapshot);
   drawLosses(visits.losses(snapshot?.run?.id ?? view.run?.run, snapshot?.losses ?? []));
   drawPeers(snapshot);
@@ -186,6 +188,7 @@ addEventListener('unhandledrejection', ({ reason }) => {
 });
 byId('visits-forget').addEventListener('click', () => {
   visits.forget();
+  forgetSamples();
   draw();
 });
 

@@ -96,6 +96,10 @@ export const page = {
   heldout: 'Held-out text',
   own: 'Your training text',
   round: 'Round',
+  samplesTitle: 'Watch it learn',
+  samplesHelp:
+    'Every new model begins the same two lines, so that you see it get better. This is done here while you look, at most once a minute, and takes up to two per cent of the training’s time.',
+  samplesEmpty: 'The first lines come soon after training has begun.',
   tryTitle: 'Try the model',
   tryHelp:
     'It writes on from your text with the shared weights of the last round, on this machine. While it writes, training here goes on at about four fifths of its speed.',
@@ -358,6 +362,8 @@ export const say = {
   roundBytes: (down: string, up: string) => `This round: ${down} down, ${up} up`,
   bulk: (direct: string, coordinator: string) =>
     `Model and text: ${direct} from contributors, ${coordinator} from the coordinator`,
+  beginnings: ['It was a fine morning, and ', 'The king said to his '],
+  atRound: (round: string) => `Round ${round}`,
   tryRate: (rate: string, training: boolean) =>
     `${rate} tokens a second, ${training ? 'while it trains' : 'without training'}`,
   tryEnd: {

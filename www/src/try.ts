@@ -37,6 +37,9 @@ let asked = 0;
 let writing = false;
 let packing = false;
 
+/** Whether a person's text is being written. */
+export const isWriting = (): boolean => writing;
+
 /** Wires the section up. */
 export function startTrying(model: Model): void {
   const showNumbers = () => {

@@ -33,9 +33,7 @@ let now: Visit | undefined;
 /** Rounds of this visit that were credited. */
 const credited = new Set<number>();
 /** What the last snapshot said, and when. */
-let last:
-  | { at: number; training: boolean; tokens: number; round: number; up: number; down: number }
-  | undefined;
+let last: { at: number; training: boolean; tokens: number; up: number; down: number } | undefined;
 let written = 0;
 let run: string | undefined;
 const points = new Map<number, LossPoint>();
@@ -62,16 +60,14 @@ export function note(snapshot: Snapshot): void {
 
 function add(visit: Visit, snapshot: Snapshot, at: number): void {
   const { tokens, bytes_round_up: up, bytes_round_down: down } = snapshot;
-  const round = snapshot.round?.round ?? -1;
   const training = snapshot.phase.kind === 'training' || snapshot.phase.kind === 'finishing';
   if (training && last?.training) visit.trained += Math.min(at - last.at, LONGEST_GAP_MS);
-  const same = last?.round === round ? last : undefined;
-  visit.up += since(same?.up, up);
-  visit.down += since(same?.down, down);
+  visit.up += since(last?.up, up);
+  visit.down += since(last?.down, down);
   visit.tokens += since(last?.tokens, tokens);
   for (const row of snapshot.rounds) if (row.verdict.kind === 'credited') credited.add(row.round);
   visit.rounds = credited.size;
-  last = { at, training, tokens, round, up, down };
+  last = { at, training, tokens, up, down };
 }
 
 /** How much a counter has grown; one that went back began again. */
@@ -90,7 +86,9 @@ export function losses(id: string | undefined, fresh: readonly LossPoint[]): Los
     const before = points.get(round);
     points.set(round, { round, heldout: heldout ?? before?.heldout, own: own ?? before?.own });
   }
-  return [...points.values()].sort((one, other) => one.round - other.round).slice(-MOST_POINTS);
+  const sorted = [...points.values()].sort((one, other) => one.round - other.round);
+  for (const { round } of sorted.splice(0, sorted.length - MOST_POINTS)) points.delete(round);
+  return sorted;
 }
 
 function recallPoints(run: string): LossPoint[] {
@@ -103,7 +101,7 @@ function recallPoints(run: string): LossPoint[] {
 export function write(): void {
   if (!now) return;
   keep('visits', visits().slice(0, MOST));
-  if (run) keep('losses', { run, points: [...points.values()].slice(-MOST_POINTS) });
+  if (run) keep('losses', { run, points: [...points.values()] });
 }
 
 /** Forgets all of it. */

@@ -41,6 +41,8 @@ pub(crate) struct Driver<P: Platform> {
     store: Arc<dyn BlobStore>,
     show: Show,
     shown: Option<Shown>,
+    /// The newest round that was seen.
+    round: u64,
     measured_at: Millis,
     bad_frames: u32,
 }
@@ -88,6 +90,7 @@ impl<P: Platform> Driver<P> {
             store,
             show,
             shown: None,
+            round: 0,
             measured_at: 0,
             bad_frames: 0,
         }
@@ -241,6 +244,10 @@ impl<P: Platform> Driver<P> {
     fn show_if_due(&mut self) {
         let now = self.platform.now();
         let snapshot = self.machine.snapshot(now);
+        if let Some(round) = snapshot.round.map(|round| round.round).filter(|round| *round != self.round) {
+            self.round = round;
+            self.store.round_over();
+        }
         let link = discriminant(&snapshot.link);
         // A text that has begun or ended is shown at once: afterwards there may be nothing that wakes this up.
         let answer = snapshot.answer.as_ref().map(|answer| (answer.id, answer.end.is_some()));

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tributary_protocol::limits::MAX_AGE;
 use tributary_protocol::{BlobRef, Hash};
 
 /// Where a node keeps blobs and serves them from. What it returns is verified again by whoever
@@ -20,9 +21,17 @@ pub trait BlobStore: Send + Sync {
 
     /// Keeps a blob whose bytes were verified. Putting it again is a no-op.
     fn put(&self, blob: &BlobRef, bytes: Bytes) -> io::Result<()>;
+
+    /// A round is over. A store that keeps only what is needed lets go of what was for rounds long past.
+    fn round_over(&self) {}
 }
 
-/// Blobs in memory, bounded in bytes; the least recently used go first.
+/// Rounds after the one in which a blob was last put or read that it stays for. An update can be asked for as long
+/// as it can count; a step or a model that this many rounds have followed is nobody's base any more, and text comes
+/// again from whoever reads it.
+const STAYS: u64 = MAX_AGE as u64;
+
+/// Blobs in memory, bounded in bytes, where the least recently used go first, and in rounds.
 #[derive(Debug)]
 pub struct MemoryStore {
     most: u64,
@@ -31,9 +40,35 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    blobs: HashMap<Hash, (Bytes, u64)>,
+    blobs: HashMap<Hash, Kept>,
     bytes: u64,
     clock: u64,
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    /// By [`Inner::clock`].
+    used: u64,
+    /// The [`Inner::round`] of that.
+    round: u64,
+}
+
+impl Inner {
+    /// The blob, which is used now.
+    fn touch(&mut self, hash: &Hash) -> Option<&Bytes> {
+        self.clock += 1;
+        let kept = self.blobs.get_mut(hash)?;
+        (kept.used, kept.round) = (self.clock, self.round);
+        Some(&kept.bytes)
+    }
+
+    fn remove(&mut self, hash: &Hash) {
+        if let Some(gone) = self.blobs.remove(hash) {
+            self.bytes -= gone.bytes.len() as u64;
+        }
+    }
 }
 
 impl MemoryStore {
@@ -50,15 +85,12 @@ impl MemoryStore {
 
 impl BlobStore for MemoryStore {
     fn len(&self, hash: &Hash) -> Option<u64> {
-        self.lock().blobs.get(hash).map(|(bytes, _)| bytes.len() as u64)
+        self.lock().blobs.get(hash).map(|kept| kept.bytes.len() as u64)
     }
 
     fn read(&self, hash: &Hash, range: Range<u64>) -> io::Result<Option<Bytes>> {
         let mut inner = self.lock();
-        inner.clock += 1;
-        let now = inner.clock;
-        let Some((bytes, used)) = inner.blobs.get_mut(hash) else { return Ok(None) };
-        *used = now;
+        let Some(bytes) = inner.touch(hash) else { return Ok(None) };
         if range.start > range.end || range.end > bytes.len() as u64 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the range ends beyond the blob"));
         }
@@ -72,20 +104,28 @@ impl BlobStore for MemoryStore {
             return Err(io::Error::new(io::ErrorKind::StorageFull, why));
         }
         let mut inner = self.lock();
-        inner.clock += 1;
-        let now = inner.clock;
-        if let Some((_, used)) = inner.blobs.get_mut(&blob.hash) {
-            *used = now;
+        if inner.touch(&blob.hash).is_some() {
             return Ok(());
         }
         while inner.bytes + size > self.most {
-            let oldest = inner.blobs.iter().min_by_key(|(_, (_, used))| *used).map(|(hash, _)| *hash);
-            let Some((gone, _)) = oldest.and_then(|hash| inner.blobs.remove(&hash)) else { break };
-            inner.bytes -= gone.len() as u64;
+            let oldest = inner.blobs.iter().min_by_key(|(_, kept)| kept.used).map(|(hash, _)| *hash);
+            let Some(oldest) = oldest else { break };
+            inner.remove(&oldest);
         }
         inner.bytes += size;
-        inner.blobs.insert(blob.hash, (bytes, now));
+        let kept = Kept { bytes, used: inner.clock, round: inner.round };
+        inner.blobs.insert(blob.hash, kept);
         Ok(())
+    }
+
+    fn round_over(&self) {
+        let mut inner = self.lock();
+        inner.round += 1;
+        let round = inner.round;
+        let old = inner.blobs.iter().filter(|(_, kept)| kept.round + STAYS < round).map(|(hash, _)| *hash);
+        for hash in old.collect::<Vec<_>>() {
+            inner.remove(&hash);
+        }
     }
 }
 
@@ -126,5 +166,23 @@ mod tests {
             put(&store, 2, 15).unwrap();
         }
         assert_eq!(store.len(&kept.hash), Some(10));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_in_three_rounds_goes() {
+        let store = MemoryStore::new(1000);
+        let [update, step] = [1, 2].map(|fill| put(&store, fill, 10).unwrap());
+        let here = |blob: &BlobRef| store.len(&blob.hash).is_some();
+        for _ in 0..STAYS {
+            store.round_over();
+            assert!(here(&update) && here(&step), "an update still counts");
+        }
+        store.read(&step.hash, 0..10).unwrap();
+        store.round_over();
+        assert_eq!((here(&update), here(&step)), (false, true));
+        (0..STAYS).for_each(|_| store.round_over());
+        assert!(!here(&step));
+        // All of the room is there again.
+        put(&store, 3, 1000).unwrap();
     }
 }

@@ -36,8 +36,10 @@ async function write(page, { length = 1, temperature = 0 } = {}) {
   await page.locator('#try-go').click();
 }
 
-/** Starts, and waits for the first step: by then there is a model. */
+/** Starts, and waits for the first step: by then there is a model. The page is told that nobody looks, so that it writes
+ * nothing by itself. */
 async function begin(page, suite) {
+  await page.addInitScript(() => Object.defineProperty(document, 'hidden', { value: true }));
   await page.goto(`${suite.url}?device=cpu`);
   expect(await page.locator('#try-go').isDisabled(), 'it writes without a model');
   await start(page);
@@ -167,5 +169,23 @@ export default async function checks(suite) {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+
+  await suite.check('models go on from the same lines while somebody looks, and what they wrote is kept', async (page) => {
+    await page.goto(`${suite.url}?device=cpu`);
+    await page.locator('#samples-empty:visible').waitFor();
+    await start(page);
+    const sample = page.locator('#samples-list li').first();
+    await sample.waitFor({ timeout: 120_000 });
+    const text = await sample.textContent();
+    expect(/^Round \d+It was a fine morning, and .{20,}The king said to his .{20,}/s.test(text), `it shows ${text}`);
+    // A person's own text comes first, and does not take the sample's place.
+    await write(page);
+    await until('the end of the text', 60, async () => (await answer(page))?.id === 1 && (await answer(page)).end);
+    await page.reload();
+    await sample.waitFor();
+    expect((await page.locator('#samples-list').textContent()).includes(text), 'it was not kept');
+    await page.locator('#visits-forget').click();
+    await page.locator('#samples-empty:visible').waitFor();
   });
 }

@@ -130,8 +130,13 @@ export default async function checks(suite) {
     await page.goto(`${suite.url}?device=cpu`);
     await start(page);
     await until('a loss', 60, async () => (await snapshot(page))?.losses.length);
+    await until('tokens', 60, async () => (await snapshot(page)).tokens > 0);
     await page.locator('#stop').click();
+    const { bulk_direct: direct, bulk_coordinator: rest } = await snapshot(page);
     await page.reload();
+    const [{ down }] = JSON.parse(await page.evaluate(() => localStorage.getItem('tributary-visits')));
+    // Beside blobs there is little, and nothing counts twice.
+    expect(down >= direct + rest && down < 1.2 * (direct + rest), `${down} bytes for ${direct + rest} of blobs`);
     await says(page, '#visits-sentence', /Visits: 1\./);
     await page.locator('#chart canvas:visible').waitFor({ timeout: 10_000 });
     await page.locator('#visits-forget').click();

@@ -1,7 +1,7 @@
 // The loss curve. uPlot is half of the page's script, so this comes when there is something to draw.
 
 import uPlot from 'uplot';
-import 'uplot/dist/uPlot.min.css';
+import './plot.css';
 import { byId, setText } from '../dom.ts';
 import { count, loss } from '../format.ts';
 import { say } from '../strings.ts';

@@ -1,7 +1,7 @@
 // What stands in the way now, each with a sentence and one thing to do.
 
 import { byId, make, setList, setText } from '../dom.ts';
-import { duration } from '../format.ts';
+import { span } from '../format.ts';
 import { isProgram } from '../program.ts';
 import { say } from '../strings.ts';
 import { isActive, type View } from './view.ts';
@@ -32,7 +32,7 @@ export function troubles(view: View): Trouble[] {
   else if (view.away)
     add('away', say.away(view.away, snapshot?.phase.kind === 'training'), say.tryNow, 'reconnect');
   if (Math.abs(skewMs) > CLOCK_MS)
-    add('clock', say.clockWrong(duration(Math.abs(skewMs)), skewMs < 0), say.lookAgain, 'reload');
+    add('clock', say.clockWrong(span(Math.abs(skewMs)), skewMs < 0), say.lookAgain, 'reload');
   if (view.durable === false) add('storage', say.identityTemporary, say.lookAgain, 'reload');
   // Somebody who chose the processor has no trouble, and its note is absent.
   // A program says by itself what it found.
