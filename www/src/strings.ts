@@ -282,7 +282,7 @@ export const say = {
       'The coordinator says otherwise than its log which wallet gets what you earn. Check again in a minute; if it stays so, tell whoever runs this site.',
     off: 'This run is on no chain, so nothing can be claimed yet. All that is final stays yours and can be claimed once whoever runs this site has set up the contracts (tributary chain deploy) and named them in [serve.chain].',
     chooseNew: 'Which wallet gets what you earn?',
-    chooseAny: 'Which wallet asks the chain?',
+    chooseAny: 'Which wallet shall look at the chain? It signs nothing for that.',
     chooseOld: (wallet: string) =>
       `${wallet} is paid until now. Choose the wallet that has it and sign with it too, and the change holds from the next round on. Without it, it waits 72 hours, so that you would notice if somebody had your key.`,
     without: 'Without it: wait 72 hours',

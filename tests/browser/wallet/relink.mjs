@@ -54,4 +54,13 @@ export default async function checks(stage) {
     await stage.says('#wallet-done', 'Linked', 60);
     await until('the log has it', 120, async () => (await known()).pending?.by === 'contract');
   });
+
+  await stage.check('a text that is older than five minutes is refused, and a new one asked for', async () => {
+    await until('the text is old', 300, () => Date.now() / 1000 > stage.old.issued + 300);
+    await page.route('**/api/link/nonce', (route) => route.fulfill({ json: stage.old }));
+    await stage.link(main);
+    await page.locator('#wallet-without:visible').click({ timeout: 15_000 });
+    await stage.trouble('older than five minutes: ask for a new one');
+    await page.unroute('**/api/link/nonce');
+  });
 }
