@@ -40,6 +40,7 @@ export default async function checks(stage) {
   await stage.check('a locked wallet and a declined signature each get a sentence and a way on', async () => {
     await stage.train();
     await stage.rounds(1);
+    await stage.picture('unlinked');
     await stage.press('#wallet-link');
     await page.locator('#wallets button').nth(1).waitFor({ timeout: 15_000 });
     await stage.picture('choose');

@@ -21,7 +21,7 @@ export default async function checks(stage) {
     await page.locator('#wallet-without').click();
     await stage.says('#wallet-done', 'Linked');
     await until('the log has it', 120, async () => (await known()).pending?.address === account(2).address);
-    await stage.says('#wallet-pending', `${account(2).address} takes the place of ${account(1).address}`, 90);
+    await stage.says('#wallet-pending', `72 hours of rounds after it was asked for, ${account(2).address} takes the place of ${account(1).address}`, 90);
     const { wallet, pending, round } = await known();
     expect(wallet.address === account(1).address && pending.from > round + 1_000, JSON.stringify({ wallet, pending, round }));
     await stage.picture('pending');
