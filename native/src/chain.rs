@@ -32,6 +32,12 @@ pub(crate) enum ChainCommand {
     Deploy(DeployArgs),
     /// Put the root of the next epoch that has closed on the chain
     Submit(SubmitArgs),
+    /// As the guardian: refuse each root that does not count yet and is not what the log gives
+    ///
+    /// A refused epoch stays empty; what was due for it comes with the next one. Run this once in each root's delay, with a
+    /// log that you fetched yourself.
+    #[command(verbatim_doc_comment)]
+    Veto(VetoArgs),
     /// Say where the contracts are and what they hold
     Status(ChainArgs),
     /// Pay for the model: what is paid in goes to whoever holds shares now
@@ -95,6 +101,18 @@ pub(crate) struct SubmitArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct VetoArgs {
+    /// The run's log: a coordinator's page, a saved log, or a coordinator's state folder
+    #[arg(value_name = "URL|FILE")]
+    log: String,
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// Refuse this epoch's root, whatever the log gives
+    #[arg(long, value_name = "NUMBER")]
+    epoch: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DepositArgs {
     #[command(flatten)]
     chain: ChainArgs,
@@ -111,6 +129,7 @@ pub(crate) fn run(command: &ChainCommand) -> anyhow::Result<()> {
     match command {
         ChainCommand::Deploy(args) => deploy(args),
         ChainCommand::Submit(args) => submit(args),
+        ChainCommand::Veto(args) => veto(args),
         ChainCommand::Status(args) => status(args),
         ChainCommand::DepositFees(args) => deposit(args),
     }
@@ -156,6 +175,20 @@ fn submit(args: &SubmitArgs) -> anyhow::Result<()> {
         || match &hash {
             Some(hash) => format!("Epoch {number}: {total} credits for {} wallets, transaction {hash}.", epoch.sums.len()),
             None => format!("Epoch {number} is on the chain already, as this log gives it; no newer one has closed."),
+        },
+    );
+    Ok(())
+}
+
+fn veto(args: &VetoArgs) -> anyhow::Result<()> {
+    let (sender, made) = (args.chain.sender()?, args.chain.read()?);
+    let (run, epochs) = close(ledger::entries(&args.log)?, made.rounds(sender.node())?)?;
+    let vetoed = made.veto(&sender, &run, &epochs, args.epoch)?;
+    Output::new().event(
+        || json!({"event": "vetoed", "epochs": vetoed}),
+        || match &vetoed[..] {
+            [] => "Nothing was refused: every root that waits is what this log gives.".to_owned(),
+            some => format!("Refused, for good: the roots of epochs {some:?}."),
         },
     );
     Ok(())

@@ -1,6 +1,6 @@
 // Wallets from end to end, in a real browser: train, earn, link, close an epoch, submit its root, claim, and what goes
-// wrong on the way. Arguments: the program, the data, anvil, the built page and a folder; then a folder for pictures of
-// the section, if they are wanted. Prints a line a check and at the end `N passed, N failed`.
+// wrong on the way. Arguments: the program, the data, anvil, the built page and a folder. Prints a line a check and at the
+// end `N passed, N failed`. SCREENS names a folder for pictures of every state.
 
 import { launch } from './launch.mjs';
 import { Suite } from './page/suite.mjs';
@@ -10,7 +10,7 @@ import relink from './wallet/relink.mjs';
 import { Stage } from './wallet/stage.mjs';
 import { World } from './wallet/world.mjs';
 
-const [program, data, anvil, dist, dir, pictures] = process.argv.slice(2);
+const [program, data, anvil, dist, dir] = process.argv.slice(2);
 const world = new World({ program, data, anvil, dist, dir });
 for (const signal of ['exit', 'SIGINT', 'SIGTERM']) {
   process.once(signal, () => {
@@ -21,7 +21,7 @@ for (const signal of ['exit', 'SIGINT', 'SIGTERM']) {
 await world.start();
 const browser = await launch();
 const suite = new Suite(browser, world.url);
-const stage = await Stage.open(browser, world, suite, pictures);
+const stage = await Stage.open(browser, world, suite);
 for (const part of [link, claim, relink]) await part(stage);
 await browser.close();
 world.stop();

@@ -27,6 +27,8 @@ const MOST_SENT = 20;
 const FOLLOW_MS = 2_000;
 /** After so long without a block it is said what can be done. */
 const STUCK_MS = 120_000;
+/** After so long no chain takes a block back. */
+const REORGANISED_MS = 3_600_000;
 
 let books: Books | undefined;
 /** The chain that they are for. */
@@ -67,6 +69,11 @@ export async function check(): Promise<void> {
   for (let question = books.ask(); question; question = books.ask())
     books.tell(String(await ask(wallet, 'eth_call', question, 'latest')));
   set({ claims: books.found() });
+  // A chain takes back a block now and then: what was done may have to be waited for once more.
+  const settled = ({ state, at }: Sent) => state === 'done' && Date.now() - at < REORGANISED_MS;
+  for (const one of view.sent.filter(settled)) await step(one).catch(() => {});
+  remember(view.sent);
+  follow();
 }
 
 function forget(): void {
@@ -121,13 +128,13 @@ export function follow(): void {
 async function step(one: Sent): Promise<void> {
   const wallet = named(recall('wallet'));
   if (!wallet) return;
+  const known = await ask<{ nonce?: string } | null>(wallet, 'eth_getTransactionByHash', one.hash);
+  if (known?.nonce) one.nonce = Number(known.nonce);
   const receipt = await ask<{ status?: string } | null>(wallet, 'eth_getTransactionReceipt', one.hash);
   if (receipt) {
     one.state = receipt.status === '0x1' ? 'done' : 'failed';
     return;
   }
-  const known = await ask<{ nonce?: string } | null>(wallet, 'eth_getTransactionByHash', one.hash);
-  if (known?.nonce) one.nonce = Number(known.nonce);
   const used = Number(await ask(wallet, 'eth_getTransactionCount', one.from, 'latest'));
   // A block has one transaction of each number, and it was another.
   if (!known && one.nonce !== undefined && used > one.nonce) one.state = 'replaced';

@@ -275,7 +275,7 @@ export const say = {
     unproven: (wallet: string) =>
       `${wallet} gets what you earn, and never signed for that: if it is yours, link it here.`,
     pending: (now: string, next: string, round: string) =>
-      `From round ${round} on ${next} takes the place of ${now}. If that was not you, somebody has your key: link your own again before that round, and move to a new identity.`,
+      `From round ${round} on, 72 hours of rounds after it was asked for, ${next} takes the place of ${now}. If that was not you, somebody has your key: link your own again before that round, and move to a new identity.`,
     program: (name: string) =>
       `A program that trains as …${name} asks for a wallet. Go on only if it is yours and shows the same name.`,
     programDone:
@@ -286,9 +286,9 @@ export const say = {
       'The coordinator says otherwise than its log which wallet gets what you earn. Check again in a minute; if it stays so, tell whoever runs this site.',
     off: 'This run is on no chain, so nothing can be claimed yet. All that is final stays yours and can be claimed once whoever runs this site has set up the contracts (tributary chain deploy) and named them in [serve.chain].',
     chooseNew: 'Which wallet gets what you earn?',
-    chooseAny: 'Which wallet asks the chain?',
+    chooseAny: 'Which wallet shall look at the chain? It signs nothing for that.',
     chooseOld: (wallet: string) =>
-      `${wallet} is paid until now. Choose the wallet that has it and sign with it too, and the change holds from the next round on. Without it, it waits 72 hours, so that you would notice if somebody had your key.`,
+      `${wallet} is paid until now. Choose the wallet that has it and sign with it too, and the change holds from the next round on. Without it, the change waits 72 hours, so that you would notice if somebody had your key.`,
     without: 'Without it: wait 72 hours',
     working: 'One moment …',
     sign: (name: string) => `${name} asks you to sign. The text moves no funds and gives no approval.`,

@@ -63,7 +63,10 @@ pub(crate) fn run(paths: &Paths, chain: bool) -> Result<()> {
         {
             shown = Some(round);
             say(line);
-            if let Some(submitted) = chain.as_ref().and_then(|chain| chain.submit(paths, &url)) {
+            // Of an earlier demo there are many at first.
+            while let Some(submitted) = chain.as_ref().and_then(|chain| chain.submit(paths, &url))
+                && !run::interrupted()
+            {
                 say(submitted);
             }
         }

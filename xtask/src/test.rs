@@ -100,7 +100,8 @@ fn postgres(paths: &Paths) -> Result<Counts> {
     counted(runner(paths, &["--test", "stores"]).env("TRIBUTARY_POSTGRES", server.url()), LIMIT)
 }
 
-/// The contracts, compiled and run; the operator's commands and an independent reader on a node; wallets on the page.
+/// The contracts, compiled and run; the operator's commands, contract wallets, an independent reader and other readers
+/// of links' texts on a node; wallets on the page.
 fn contracts(paths: &Paths) -> Result<Counts> {
     setup::for_chain(paths)?;
     let mut sum = (0, 0);
@@ -108,7 +109,8 @@ fn contracts(paths: &Paths) -> Result<Counts> {
         let counts = counted(&mut command, LIMIT)?;
         sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
-    let mut node = runner(paths, &["--test", "anvil", "--test", "reader"]);
+    let which = ["--test", "anvil", "--test", "consent", "--test", "reader", "--test", "siwe"];
+    let mut node = runner(paths, &which);
     for (command, limit) in
         [(node.env("TRIBUTARY_ANVIL", chain::anvil(paths)?), LIMIT), (&mut browser::wallet_script(paths)?, minutes(20))]
     {

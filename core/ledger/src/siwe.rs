@@ -17,6 +17,9 @@ pub const MESSAGE_SECONDS: u64 = 300;
 /// Seconds of the year 9999, the last whose dates have one form.
 const LAST_SECOND: u64 = 253_402_300_799;
 
+/// The greatest chain id that every reader of such a text holds exactly: many hold it as a double.
+const MOST_CHAIN: u64 = (1 << 53) - 1;
+
 const WANTS: &str = " wants you to sign in with your Ethereum account:";
 const STATEMENT: &str = "I let my Tributary earnings go to this account. This moves no funds and gives no approval.";
 const RESOURCE: &str = "urn:libp2p:peer:";
@@ -97,17 +100,19 @@ impl LinkMessage {
 
     /// What a form of lines cannot say.
     pub fn check(&self) -> Result<(), MessageError> {
-        let host = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
-        if self.domain.is_empty() || !self.domain.chars().all(host) {
+        let (host, port) = self.domain.split_once(':').unwrap_or((&self.domain, "0"));
+        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+        if !is_host || !(1..=5).contains(&port.len()) || !port.bytes().all(|c| c.is_ascii_digit()) {
             return Err(MessageError("the domain is not a host"));
         }
         let path =
             ["https://", "http://"].iter().find_map(|scheme| self.uri.strip_prefix(scheme)?.strip_prefix(&self.domain));
-        if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
-            return Err(MessageError("the URI is not the domain's"));
-        }
-        if !self.uri.chars().all(|c| c.is_ascii_graphic()) {
+        let path = path.filter(|path| path.is_empty() || path.starts_with('/'));
+        if !is_path(path.ok_or(MessageError("the URI is not the domain's"))?) {
             return Err(MessageError("the URI has characters that no URI has"));
+        }
+        if self.chain > MOST_CHAIN {
+            return Err(MessageError("the chain's id is too great"));
         }
         if self.nonce.len() < 8 || !self.nonce.chars().all(|c| c.is_ascii_alphanumeric()) {
             return Err(MessageError("the nonce is not eight or more letters and digits"));
@@ -123,6 +128,19 @@ impl LinkMessage {
         let (wallet, peer) = (checksummed(&self.wallet), peer_id(&self.peer));
         format!("I let the Tributary earnings of {peer} go to {wallet} from now on.\n\nNonce: {}", self.nonce)
     }
+}
+
+/// Whether a path, a query and a fragment have only what RFC 3986 lets them have.
+fn is_path(text: &str) -> bool {
+    let (before, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(c);
+    // What stands between percent signs: two digits first, but before the first.
+    [before, fragment].iter().all(|part| {
+        part.split('%').enumerate().all(|(at, rest)| {
+            let digits = at == 0 || rest.get(..2).is_some_and(|two| two.chars().all(|c| c.is_ascii_hexdigit()));
+            digits && rest.chars().all(allowed)
+        })
+    })
 }
 
 /// The hash that a wallet signs for a text: EIP-191, version 0x45.

@@ -156,6 +156,11 @@ impl Deployment {
         }
     }
 
+    fn check_run(&self, node: &Node, run: &Digest) -> Result<(), ChainError> {
+        self.check(node)?;
+        if self.run().as_ref() == Some(run) { Ok(()) } else { Err(ChainError::Run(self.distributor.clone())) }
+    }
+
     /// Rounds of an epoch.
     pub fn rounds(&self, node: &Node) -> Result<u64, ChainError> {
         self.small(node, "rounds()")
@@ -164,16 +169,13 @@ impl Deployment {
     /// Submits the next epoch that has closed.
     pub fn submit(&self, sender: &Sender, run: &Digest, epochs: &[Epoch]) -> Result<(u64, Submission), ChainError> {
         let node = sender.node();
-        self.check(node)?;
-        if unhex(&self.run).as_deref() != Some(run) {
-            return Err(ChainError::Run(self.distributor.clone()));
-        }
+        self.check_run(node, run)?;
         let (contract, next) = (self.contract()?, self.small(node, "next()")?);
-        // All that is there must be ours, whoever sent it.
+        // All that is there must be ours, whoever sent it, but for what was vetoed, which counts for nothing.
         for epoch in epochs.iter().filter(|epoch| epoch.number < next) {
             let known = self.words(node, "epochs(uint64)", &[abi::number(epoch.number)])?;
             let ours = self.at().map(|at| epoch.root(&at));
-            if known.first() != ours.as_ref() {
+            if known.first() != ours.as_ref() && known.get(5) == Some(&[0; 32]) {
                 return Err(ChainError::OtherRoot(epoch.number));
             }
             sender.done(&purpose(epoch.number))?;
@@ -190,6 +192,43 @@ impl Deployment {
         let sent = sender.once(&purpose(next), Some(contract), 0, &data)?;
         sender.done(&purpose(next))?;
         Ok((next, Submission::Sent(sent)))
+    }
+
+    /// Vetoes every root that does not count yet and that the log does not give, or the one of the epoch that is named,
+    /// whatever the log gives; says which.
+    pub fn veto(
+        &self,
+        sender: &Sender,
+        run: &Digest,
+        epochs: &[Epoch],
+        named: Option<u64>,
+    ) -> Result<Vec<u64>, ChainError> {
+        let node = sender.node();
+        self.check_run(node, run)?;
+        let (contract, at, now) = (self.contract()?, self.at(), node.time()?);
+        let mut vetoed = Vec::new();
+        for number in (0..self.small(node, "next()")?).rev() {
+            let known = self.words(node, "epochs(uint64)", &[abi::number(number)])?;
+            let &[root, log, data, _, from, done] = &known[..] else { return Err(ChainError::OtherRoot(number)) };
+            // Older ones count as well.
+            if abi::to_number(&from).is_none_or(|from| from <= u128::from(now)) {
+                break;
+            }
+            let ours = epochs.iter().find(|epoch| epoch.number == number).zip(at.as_ref());
+            let good = match (named, ours) {
+                (Some(named), _) => named != number,
+                (None, Some((epoch, at))) => (epoch.root(at), epoch.log, epoch.data()) == (root, log, data),
+                (None, None) => return Err(ChainError::Ahead(number)),
+            };
+            if good || done != [0; 32] {
+                continue;
+            }
+            let purpose = Purpose(format!("veto-{number}"));
+            sender.once(&purpose, Some(contract), 0, &abi::call("veto(uint64)", &[abi::number(number)]))?;
+            sender.done(&purpose)?;
+            vetoed.push(number);
+        }
+        Ok(vetoed)
     }
 
     /// Pays in for the model. Under one name a sum is paid once, however often this is called.

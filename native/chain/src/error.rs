@@ -43,6 +43,11 @@ pub enum ChainError {
         "transaction {0} is in no block yet: run the same command again later, it goes on with this transaction and raises its fee"
     )]
     Waiting(String),
+    /// Something else was sent in a payment's place, or the node is behind.
+    #[error(
+        "another transaction of this account took the place of {0}, or the node is behind: run the same command again in a minute, and if it stays so look at the account in an explorer; where nothing was paid, pay under another name"
+    )]
+    UsedUp(String),
     /// Another chain than the deployment's.
     #[error("the node is of chain {got}, and the contracts are on chain {expected}: use a node of that chain")]
     Chain {
@@ -62,6 +67,11 @@ pub enum ChainError {
         "epoch {0} has another root on the chain than this log gives: somebody else submitted it, or the log was changed; do not go on"
     )]
     OtherRoot(u64),
+    /// The chain has an epoch that has not closed in this log.
+    #[error(
+        "epoch {0} waits on the chain and has not closed in this log: fetch the newest log, and if it stays so the root is made up: veto it with --epoch {0}"
+    )]
+    Ahead(u64),
     /// There is nothing that could be submitted.
     #[error("no epoch has closed that is not submitted: the next one closes with round {0}")]
     NothingToSubmit(u64),

@@ -86,14 +86,22 @@ impl Sender {
     ) -> Result<Sent, ChainError> {
         let chain = self.node.chain()?;
         let from = hex(&self.address());
-        let known = self.read(purpose)?.filter(|known| known.chain == chain && known.from == from);
-        if let Some(known) = &known
-            && let Some(sent) = self.included(known)?
-        {
-            return Ok(sent);
+        let mut known = self.read(purpose)?.filter(|known| known.chain == chain && known.from == from);
+        match known.as_ref().map_or(Ok(None), |known| self.included(known)) {
+            Ok(Some(sent)) => return Ok(sent),
+            Ok(None) => {}
+            // It was told when it happened, and changed nothing: once more.
+            Err(ChainError::Reverted(_)) => known = None,
+            Err(error) => return Err(error),
         }
         let next = self.node.number("eth_getTransactionCount", json!([from, "latest"]))?;
-        // A nonce that was used by something else, a replacement from a wallet for instance, is used up.
+        // A nonce that was used by something else, a replacement from a wallet for instance, is used up. Whether it was
+        // something else is for a person to say where money went with it: a node that is behind knows no receipt either.
+        if let Some(UnderWay { nonce, hashes, .. }) = &known
+            && (*nonce < next && value > 0)
+        {
+            return Err(ChainError::UsedUp(hashes.last().cloned().unwrap_or_default()));
+        }
         let known = known.filter(|known| known.nonce >= next && known.hashes.len() < MOST_TRIES);
         let (fee, tip) = self.fees()?;
         let mut way =

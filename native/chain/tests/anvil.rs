@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Anvil, OPERATOR, RUN, terms};
+use common::{ANOTHER, Anvil, OPERATOR, RUN, terms};
 use tributary_chain::{ChainError, Deployment, Key, Node, Sender, Submission, Terms};
 use tributary_ledger::{Epoch, checksummed};
 
@@ -67,6 +67,72 @@ fn an_epoch_without_payouts_holds_up_no_other() {
     anvil.tell("evm_mine", "[]");
     assert!(matches!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Sent(_))));
     assert_eq!(made.submit(&sender, &RUN, &two).unwrap(), (1, Submission::Known));
+}
+
+#[test]
+fn a_guardian_refuses_what_the_log_does_not_give_and_the_next_epoch_goes_on() {
+    let Some(anvil) = Anvil::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, elsewhere) = (anvil.sender(dir.path()), tempfile::tempdir().unwrap());
+    let guardian = Sender::new(anvil.node(), Key::from_text(ANOTHER).unwrap(), elsewhere.path().to_owned());
+    let terms = Terms { guardian: guardian.address(), ..terms(&sender) };
+    let made = Deployment::make(&sender, &terms, &dir.path().join("chain.json")).unwrap();
+    let submit = |epochs: &[Epoch]| {
+        anvil.tell("evm_increaseTime", "[60]");
+        anvil.tell("evm_mine", "[]");
+        matches!(made.submit(&sender, &RUN, epochs).unwrap(), (number, Submission::Sent(_)) if number + 1 == epochs.len() as u64)
+    };
+    assert!(submit(&epochs(1)));
+    assert_eq!(made.veto(&guardian, &RUN, &epochs(1), None).unwrap(), [0; 0], "what the log gives");
+    let mut bad = epochs(2);
+    bad[1].sums.insert([9; 20], 7);
+    assert!(submit(&bad));
+    refused(made.veto(&guardian, &RUN, &epochs(1), None), "not closed in this log");
+    refused(made.veto(&sender, &RUN, &epochs(2), None), "OnlyGuardian");
+    refused(made.veto(&guardian, &[8; 32], &epochs(2), None), "another run");
+    assert_eq!(made.veto(&guardian, &RUN, &epochs(2), None).unwrap(), [1]);
+    assert_eq!(made.veto(&guardian, &RUN, &epochs(2), None).unwrap(), [0; 0], "once");
+    assert!(made.status(&anvil.node()).unwrap().last.is_some_and(|(_, vetoed)| vetoed));
+    assert!(submit(&epochs(3)), "a vetoed root holds up no other");
+    assert_eq!(made.veto(&guardian, &RUN, &epochs(3), Some(2)).unwrap(), [2], "whatever the log gives");
+}
+
+/// A payment that a wallet replaced, or that the node has forgotten, is a person's to look at; one that reverted is made
+/// again.
+#[test]
+fn nothing_is_paid_in_twice() {
+    let Some(anvil) = Anvil::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let sender = anvil.sender(dir.path());
+    let made = Deployment::make(&sender, &terms(&sender), &dir.path().join("chain.json")).unwrap();
+    // An account without code takes coins; one whose code only reverts takes none.
+    let code = |code: &str| anvil.tell("anvil_setCode", &format!("[\"{}\",\"{code}\"]", made.share()));
+    code("0x");
+    let first = made.deposit(&sender, "first", 1_000).unwrap();
+    assert_eq!(made.deposit(&sender, "first", 1_000).unwrap(), first);
+    let file = dir.path().join("fees-first.sending.json");
+    let known = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, known.replace(&first.hash, &format!("0x{}", "ab".repeat(32)))).unwrap();
+    refused(made.deposit(&sender, "first", 1_000), "took the place of 0xabab");
+    std::fs::write(&file, known).unwrap();
+    assert_eq!(made.deposit(&sender, "first", 1_000).unwrap(), first);
+
+    anvil.tell("evm_setAutomine", "[false]");
+    let running = std::thread::spawn({
+        let (sender, made) = (anvil.sender(dir.path()), made.clone());
+        move || made.deposit(&sender, "second", 1_000)
+    });
+    while !anvil.tell("txpool_status", "[]").contains("\"pending\":\"0x1\"") {
+        std::thread::yield_now();
+    }
+    code("0x60006000fd");
+    anvil.tell("evm_mine", "[]");
+    refused(running.join().unwrap(), "included and reverted");
+    anvil.tell("evm_setAutomine", "[true]");
+    code("0x");
+    let second = made.deposit(&sender, "second", 1_000).unwrap();
+    assert_eq!(made.deposit(&sender, "second", 1_000).unwrap(), second);
+    assert!(anvil.tell("eth_getBalance", &format!("[\"{}\",\"latest\"]", made.share())).contains("\"0x7d0\""));
 }
 
 /// Stopped after the transaction was sent and before it was recorded, with no block made; then with one.

@@ -36,6 +36,17 @@ export default async function checks(stage) {
     expect((await stage.ticks()).join() === 'true,true,true,false,false', await stage.text());
   });
 
+  await stage.check('an operator’s program that is killed after it sent goes on with what it sent', async () => {
+    const operator = account(0).address;
+    const nonce = () => world.chain('eth_getTransactionCount', operator, 'latest');
+    const before = Number(await nonce());
+    await world.operateAndKill('submit', world.url);
+    await world.operate('submit', world.url).catch((error) => expect(/TooEarly|no epoch has closed/.test(error.stderr), error.stderr));
+    const sent = Number(await nonce()) - before;
+    const next = await world.read(world.deployed.distributor, 'next() view returns (uint64)');
+    expect(BigInt(sent) === next && sent > 0, `${sent} transactions submitted ${next} epochs`);
+  });
+
   await stage.check('a root that waits says until when, and nothing can be claimed', async () => {
     await world.submit();
     await stage.look();
@@ -88,6 +99,19 @@ export default async function checks(stage) {
     await stage.trouble('does not answer');
   });
 
+  await stage.check('a claim whose block the chain takes back is due again', async () => {
+    await stage.look();
+    const due = await digits('#wallet-due');
+    const before = await world.chain('evm_snapshot');
+    await stage.press('#wallet-claim');
+    await done('credits');
+    await until('claimed is shown', 60, async () => (await digits('#wallet-claimed')) === due);
+    await world.chain('evm_revert', before);
+    await stage.look();
+    await stage.says('#wallet-sent', 'the network has not shown it yet');
+    expect((await digits('#wallet-due')) === due && (await digits('#wallet-claimed')) === 0n, await stage.text());
+  });
+
   await stage.check('five ticks, one claim, and the balance on the chain is the ledger’s', async () => {
     await stage.look();
     expect((await stage.ticks()).join() === yes.join(), await stage.text());
@@ -126,7 +150,7 @@ export default async function checks(stage) {
     await until('nothing more is due', 60, async () => (await page.locator('#wallet-fees-due').innerText()) === '0');
   });
 
-  await stage.check('a claim that is declined costs nothing; one that waits, and one that is replaced, are followed', async () => {
+  await stage.check('a claim that is declined costs nothing; one that waits, is stuck, and is replaced, is followed', async () => {
     main.instead = (method) => {
       if (method === 'eth_sendTransaction') throw Object.assign(new Error('rejected'), { code: 4001 });
     };
@@ -137,6 +161,13 @@ export default async function checks(stage) {
     await stage.press('#wallet-help');
     await stage.says('#wallet-sent', 'Waiting for a block');
     await stage.picture('waiting');
+    // Two minutes later.
+    await page.evaluate(() => {
+      const now = Date.now;
+      Date.now = () => now() + 130_000;
+    });
+    await stage.says('#wallet-sent', 'Still in no block: its fee may be too low');
+    await stage.picture('stuck');
     const nonce = await world.chain('eth_getTransactionCount', wallet, 'latest');
     const dear = { maxFeePerGas: '0x2540be4000', maxPriorityFeePerGas: '0x2540be400' };
     await world.chain('eth_sendTransaction', { from: wallet, to: wallet, value: '0x0', nonce, ...dear });

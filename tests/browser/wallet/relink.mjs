@@ -21,7 +21,7 @@ export default async function checks(stage) {
     await page.locator('#wallet-without').click();
     await stage.says('#wallet-done', 'Linked');
     await until('the log has it', 120, async () => (await known()).pending?.address === account(2).address);
-    await stage.says('#wallet-pending', `${account(2).address} takes the place of ${account(1).address}`, 90);
+    await stage.says('#wallet-pending', `72 hours of rounds after it was asked for, ${account(2).address} takes the place of ${account(1).address}`, 90);
     const { wallet, pending, round } = await known();
     expect(wallet.address === account(1).address && pending.from > round + 1_000, JSON.stringify({ wallet, pending, round }));
     await stage.picture('pending');
@@ -53,5 +53,14 @@ export default async function checks(stage) {
     await page.locator('#wallet-without:visible').click({ timeout: 30_000 });
     await stage.says('#wallet-done', 'Linked', 60);
     await until('the log has it', 120, async () => (await known()).pending?.by === 'contract');
+  });
+
+  await stage.check('a text that is older than five minutes is refused, and a new one asked for', async () => {
+    await until('the text is old', 300, () => Date.now() / 1000 > stage.old.issued + 300);
+    await page.route('**/api/link/nonce', (route) => route.fulfill({ json: stage.old }));
+    await stage.link(main);
+    await page.locator('#wallet-without:visible').click({ timeout: 15_000 });
+    await stage.trouble('older than five minutes: ask for a new one');
+    await page.unroute('**/api/link/nonce');
   });
 }

@@ -7,7 +7,7 @@ import { says } from '../page/suite.mjs';
 import { Injected, inject } from './injected.mjs';
 
 export class Stage {
-  static async open(browser, world, suite, pictures) {
+  static async open(browser, world, suite) {
     const stage = new Stage();
     const main = new Injected(world, 'Test Wallet', 'test.wallet');
     const second = new Injected(world, 'Second Wallet', 'test.second');
@@ -17,7 +17,7 @@ export class Stage {
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(String(error)));
     page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-    return Object.assign(stage, { browser, world, suite, pictures, context, page, main, second, complaints });
+    return Object.assign(stage, { browser, world, suite, context, page, main, second, complaints });
   }
 
   /** One check; those after a failed one still run, on the same page. */
@@ -88,16 +88,16 @@ export class Stage {
     if (help) await this.press('#wallet-help');
   }
 
-  /** Looks whether everybody can use what is shown now; takes pictures of it where they are wanted. */
+  /** Looks whether everybody can use what is shown now; takes pictures of the section alone where they are wanted. */
   async picture(name) {
-    await audit(this.page, name);
+    await audit(this.page, `wallet-${name}`);
     for (const [size, width] of [['wide', 1440], ['narrow', 390]]) {
       for (const colorScheme of ['light', 'dark']) {
         await this.page.setViewportSize({ width, height: 1000 });
         await this.page.emulateMedia({ colorScheme });
         const what = (await this.page.locator('#wallet-dialog[open]').count()) ? '#wallet-dialog' : '#wallet';
-        const path = this.pictures && join(this.pictures, `${name}-${size}-${colorScheme}.png`);
-        if (path) await this.page.locator(what).screenshot({ path });
+        const folder = process.env.SCREENS;
+        if (folder) await this.page.locator(what).screenshot({ path: join(folder, `wallet-${name}-${size}-${colorScheme}.png`) });
       }
     }
     await this.page.setViewportSize({ width: 1440, height: 1000 });

@@ -16,6 +16,8 @@ const { mnemonicToAccount } = contracts('viem/accounts');
 /** The accounts that every anvil has. The first is the operator's. */
 export const account = (index) => mnemonicToAccount('test test test test test test test test test test test junk', { addressIndex: index });
 export const viem = contracts('viem');
+export const { parseSiweMessage } = contracts('viem/siwe');
+export const { ParsedMessage } = contracts('@signinwithethereum/siwe-parser');
 
 const OPERATOR = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 const GUARDIAN = '0x7777777777777777777777777777777777777777';
@@ -122,10 +124,24 @@ export class World {
 
   /** `tributary chain …`, as the operator. */
   async operate(...args) {
-    const env = { ...process.env, TRIBUTARY_CHAIN_KEY: OPERATOR, TRIBUTARY_CHAIN_RPC: this.rpc, TRIBUTARY_CHAIN_STATE: join(this.dir, 'chain') };
-    const { stdout } = await promisify(execFile)(this.program, ['chain', ...args], { env, timeout: 60_000 });
+    const { stdout } = await promisify(execFile)(this.program, ['chain', ...args], { env: this.#operator(), timeout: 60_000 });
     return stdout;
   }
+
+  /** The same, killed as soon as the node has what it sent, with no block made and nothing recorded. */
+  async operateAndKill(...args) {
+    await this.chain('evm_setAutomine', false);
+    const child = spawn(this.program, ['chain', ...args], { env: this.#operator(), stdio: 'ignore' });
+    const sent = async () => Number((await this.chain('txpool_status')).pending);
+    await until('a transaction', 60, async () => (await sent()) > 0);
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+    await this.chain('evm_mine');
+    await this.chain('evm_setAutomine', true);
+  }
+
+  #operator = () => ({ ...process.env, TRIBUTARY_CHAIN_KEY: OPERATOR, TRIBUTARY_CHAIN_RPC: this.rpc, TRIBUTARY_CHAIN_STATE: join(this.dir, 'chain') });
 
   async deploy() {
     const terms = { guardian: GUARDIAN, rounds: ROUNDS, period: 1, delay: DELAY };

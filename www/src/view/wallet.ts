@@ -153,6 +153,7 @@ let refused: (() => void) | undefined;
  * there is no such button. */
 export function choose(words: string, skip?: string): Promise<Wallet | undefined> {
   setText(byId('wallet-dialog-words'), words);
+  byId('wallet-signs').hidden = words === say.wallet.chooseAny;
   setText(without, skip ?? '');
   without.hidden = !skip;
   drawWallets();

@@ -11,6 +11,7 @@ use tributary_ledger::Wallet;
 
 /// anvil's first accounts, which every installation has.
 pub(crate) const OPERATOR: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+pub(crate) const ANOTHER: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
 pub(crate) const GUARDIAN: Wallet = [0x77; 20];
 pub(crate) const RUN: [u8; 32] = [9; 32];
 
