@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use tributary_protocol::coordinator::{Event, Examined, Input};
+use tributary_protocol::Identity;
+use tributary_protocol::coordinator::{Event, Examined, Gain, Input, Score};
 use tributary_protocol::message::{FoldManifest, Reason, Verdict};
 use tributary_protocol::spec::RoundRule;
 use tributary_tests::desk::{Desk, people};
@@ -159,6 +160,37 @@ fn half_the_contributors_vanish_and_the_rest_go_on() {
     world.revive(0);
     world.run_rounds(settled + 2);
     assert_eq!(world.audit().sets.last().map(Vec::len), Some(3));
+}
+
+#[test]
+fn as_long_as_nobody_is_proven_neither_many_names_nor_many_tokens_say_what_is_usual() {
+    let people = people(24);
+    let mut run = tiny_run(RoundRule { seconds: 10, grace: 5, quorum: 1, stale: 0.5 });
+    run.spec.check.first = 3;
+    let mut desk = Desk::with(run);
+    people.iter().for_each(|who| desk.hello(who));
+    // Four who work, nineteen names of somebody who hardly does, and one who claims much for nothing.
+    let gain = |at| match at {
+        0..4 => 0.2,
+        4..23 => 0.0002,
+        _ => 0.0,
+    };
+    for (at, who) in people.iter().enumerate() {
+        let tokens = [6400, 64, 640_000][usize::from(at >= 4) + usize::from(at >= 23)];
+        let commit = desk.commit_of(who, tokens);
+        let gain = Gain { mean: gain(at), error: 0.0001 };
+        desk.score(&commit.update, Score { random: gain, own: gain });
+        desk.commit(who, &commit);
+        desk.fetched(who.id(), commit.update);
+    }
+    desk.now += 15_000;
+    desk.input(Input::Tick);
+    let plan = desk.plan.as_ref().expect("all are here");
+    let of = |who: &Identity| plan.accepted.iter().find(|accepted| accepted.peer == who.id());
+    for who in &people[..4] {
+        assert_eq!(of(who).map(|accepted| (accepted.tokens, accepted.weight > 0.2)), Some((6400, true)));
+    }
+    assert!(of(&people[23]).is_none_or(|accepted| accepted.weight < 0.01));
 }
 
 #[test]

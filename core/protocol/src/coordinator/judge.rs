@@ -40,12 +40,7 @@ impl Coordinator {
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
         let Some(usual) = plan::median(proven) else {
-            // Nobody says yet what is usual, as in a run's first rounds: there nobody counts for more than most do.
-            let usual =
-                plan::median(received.iter().map(|of| (of.tokens as f64, 1))).map_or(u64::MAX, |usual| usual as u64);
-            for update in received.iter_mut().filter(|of| is_new(of)) {
-                (update.tokens, update.say) = (update.tokens.min(usual), update.say.min(usual));
-            }
+            self.unproven(&mut received, is_new);
             return received;
         };
         let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
@@ -56,6 +51,27 @@ impl Coordinator {
             (update.tokens, update.say) = (update.tokens.min(most), 0);
         }
         received
+    }
+
+    /// Where nobody says yet what is usual, as in a run's first rounds, they say it whose updates surely help: claims of
+    /// tokens cost nothing there, and neither do identities. Without scores it is most of those who are there. Nobody
+    /// new counts for more than is usual.
+    fn unproven(&self, received: &mut [Received<'_>], is_new: impl Fn(&Received<'_>) -> bool) {
+        let helps: Vec<u64> = received.iter().map(|of| of.score.map_or(0, |score| score.sure())).collect();
+        let usual = |say: &dyn Fn(usize) -> u64| {
+            plan::median(received.iter().enumerate().map(|(at, of)| (of.tokens as f64, say(at))))
+                .map(|usual| usual as u64)
+        };
+        let measured = usual(&|at| helps[at]);
+        let most = measured.or_else(|| usual(&|_| 1)).unwrap_or(u64::MAX);
+        for (update, helps) in received.iter_mut().zip(helps) {
+            if is_new(update) {
+                (update.tokens, update.say) = (update.tokens.min(most), update.say.min(most));
+            }
+            if measured.is_some() {
+                update.say = helps;
+            }
+        }
     }
 
     /// Judges what a round could fold.

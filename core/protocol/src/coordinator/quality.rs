@@ -34,6 +34,11 @@ impl Score {
         let mean = (random.0 + own.0) / 2.0;
         (mean.is_finite() && error.is_finite()).then_some((mean, error))
     }
+
+    /// By how much the loss is surely lower, in millionths of a nat a token.
+    pub(super) fn sure(&self) -> u64 {
+        self.gain().map_or(0, |(mean, error)| (1e6 * (mean - DOUBT * error)).max(0.0) as u64)
+    }
 }
 
 /// A full quality, in millionths.
