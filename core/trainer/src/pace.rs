@@ -12,6 +12,10 @@ const SLICE_MS: u64 = 100;
 /// else rest for as long again, and miss the round.
 const MOST_REST_MS: u64 = 60_000;
 
+/// Milliseconds by which one rest may have been too long and the next ones are shorter for it: timers are late where
+/// much else runs, but a wait for the next round is no rest.
+const MOST_LATE_MS: u64 = 1_000;
+
 /// The share, and where in its cycle training is.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -19,14 +23,14 @@ pub(crate) struct Pace {
     /// Since when it works.
     began_ms: Option<u64>,
     /// Until when it rests.
-    until_ms: u64,
-    /// What short steps have left to rest for, in milliseconds times `percent`.
-    owed: u64,
+    until_ms: Option<u64>,
+    /// What short steps have left to rest for, less what late timers rested beyond, in milliseconds times `percent`.
+    owed: i64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { percent: 100, began_ms: None, until_ms: 0, owed: 0 }
+        Self { percent: 100, began_ms: None, until_ms: None, owed: 0 }
     }
 }
 
@@ -43,21 +47,26 @@ impl Pace {
 
     /// Work begins, or goes on.
     pub(crate) fn begin(&mut self, now_ms: u64) {
-        self.began_ms.get_or_insert(now_ms);
+        if self.began_ms.is_none() {
+            let late = self.until_ms.map_or(0, |until| now_ms.saturating_sub(until).min(MOST_LATE_MS));
+            self.owed -= (late * self.percent) as i64;
+            self.began_ms = Some(now_ms);
+        }
     }
 
     /// What began is done, on the device too.
     pub(crate) fn end(&mut self, now_ms: u64) {
         let Some(began) = self.began_ms.take() else { return };
         let worked = now_ms.saturating_sub(began);
-        let owed = self.owed + worked * (100 - self.percent);
-        self.owed = owed % self.percent;
-        self.until_ms = now_ms + (owed / self.percent).min(MOST_REST_MS);
+        let owed = self.owed.saturating_add_unsigned(worked * (100 - self.percent));
+        let rest = owed.max(0) as u64 / self.percent;
+        self.owed = (owed - (rest * self.percent) as i64).max(-((MOST_LATE_MS * self.percent) as i64));
+        self.until_ms = Some(now_ms + rest.min(MOST_REST_MS));
     }
 
     /// Milliseconds to rest before anything else is looked at; 0: work.
     pub(crate) fn rest(&self, now_ms: u64) -> u64 {
-        self.until_ms.saturating_sub(now_ms).min(SLICE_MS)
+        self.until_ms.unwrap_or(0).saturating_sub(now_ms).min(SLICE_MS)
     }
 }
 
@@ -65,8 +74,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Steps of `step_ms` within ten minutes, `queued` at a time.
-    fn steps(percent: u8, step_ms: u64, queued: u64) -> u64 {
+    /// Steps of `step_ms` within ten minutes, `queued` at a time; each rest takes `late_ms` longer than it should.
+    fn steps(percent: u8, step_ms: u64, queued: u64, late_ms: u64) -> u64 {
         let (mut pace, mut now, mut done) = (Pace::default(), 0, 0);
         pace.set(percent);
         while now < 600_000 {
@@ -79,7 +88,7 @@ mod tests {
                         pace.end(now);
                     }
                 }
-                rest => now += rest,
+                rest => now += rest + late_ms,
             }
         }
         done
@@ -87,10 +96,12 @@ mod tests {
 
     #[test]
     fn a_share_of_the_time_is_that_share_of_the_steps() {
-        for (step_ms, queued) in [(7, 1), (40, 8), (900, 1), (6_000, 1)] {
-            let full = steps(100, step_ms, queued);
+        for (step_ms, queued, late_ms) in
+            [(7, 1, 0), (40, 8, 0), (40, 8, 150), (900, 1, 0), (900, 1, 150), (6_000, 1, 0)]
+        {
+            let full = steps(100, step_ms, queued, 0);
             for percent in [10, 25, 50, 90] {
-                let share = 100.0 * steps(percent, step_ms, queued) as f64 / full as f64;
+                let share = 100.0 * steps(percent, step_ms, queued, late_ms) as f64 / full as f64;
                 assert!(
                     (share - f64::from(percent)).abs() < 3.0,
                     "{percent} per cent of steps of {step_ms} ms: {share}"
