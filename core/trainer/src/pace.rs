@@ -22,7 +22,7 @@ pub(crate) struct Pace {
     percent: u64,
     /// Since when it works.
     began_ms: Option<u64>,
-    /// Until when it rests.
+    /// Until when it rests, if it does.
     until_ms: Option<u64>,
     /// What short steps have left to rest for, less what late timers rested beyond, in milliseconds times `percent`.
     owed: i64,
@@ -47,11 +47,7 @@ impl Pace {
 
     /// Work begins, or goes on.
     pub(crate) fn begin(&mut self, now_ms: u64) {
-        if self.began_ms.is_none() {
-            let late = self.until_ms.map_or(0, |until| now_ms.saturating_sub(until).min(MOST_LATE_MS));
-            self.owed -= (late * self.percent) as i64;
-            self.began_ms = Some(now_ms);
-        }
+        self.began_ms.get_or_insert(now_ms);
     }
 
     /// What began is done, on the device too.
@@ -61,12 +57,17 @@ impl Pace {
         let owed = self.owed.saturating_add_unsigned(worked * (100 - self.percent));
         let rest = owed.max(0) as u64 / self.percent;
         self.owed = (owed - (rest * self.percent) as i64).max(-((MOST_LATE_MS * self.percent) as i64));
-        self.until_ms = Some(now_ms + rest.min(MOST_REST_MS));
+        self.until_ms = (rest > 0).then(|| now_ms + rest.min(MOST_REST_MS));
     }
 
     /// Milliseconds to rest before anything else is looked at; 0: work.
-    pub(crate) fn rest(&self, now_ms: u64) -> u64 {
-        self.until_ms.unwrap_or(0).saturating_sub(now_ms).min(SLICE_MS)
+    pub(crate) fn rest(&mut self, now_ms: u64) -> u64 {
+        let Some(until) = self.until_ms else { return 0 };
+        if now_ms >= until {
+            self.owed -= ((now_ms - until).min(MOST_LATE_MS) * self.percent) as i64;
+            self.until_ms = None;
+        }
+        until.saturating_sub(now_ms).min(SLICE_MS)
     }
 }
 

@@ -52,19 +52,6 @@ struct Kept {
     rest: [Option<Bytes>; 2],
 }
 
-/// Joins segments that have too few of the steps with a neighbour, the smaller one; `states` are those at the start and
-/// at the end of each.
-fn join_small(segments: &mut Vec<Segment>, states: &mut Vec<State>) {
-    let steps = segments.iter().map(Segment::steps).sum();
-    while let Some(small) = segments.iter().position(|segment| segment.is_small(segments.len(), steps)) {
-        let size = |at: usize| segments.get(at).map_or(u64::MAX, Segment::steps);
-        let first = if small > 0 && size(small - 1) <= size(small + 1) { small - 1 } else { small };
-        let next = segments.remove(first + 1);
-        segments[first].join(next);
-        states.remove(first + 1);
-    }
-}
-
 /// Where training stands at the end of a segment.
 pub(crate) struct Now {
     /// On the session's clock.
@@ -166,7 +153,16 @@ impl Recorder {
     pub(crate) fn cut(&mut self, round: u64, now: Now, state: State, left: Option<Bytes>) -> TraceRef {
         self.sent = Some(round);
         self.mark(now, state.clone());
-        join_small(&mut self.done, &mut self.states);
+        // Nothing was trained since the last mark. One with steps stays: training went on from what was written down there.
+        if let Some(empty) = self.done.pop_if(|last| last.steps() == 0) {
+            match self.done.last_mut() {
+                Some(last) => {
+                    last.join(empty);
+                    self.states.remove(self.states.len() - 2);
+                }
+                None => self.done.push(empty),
+            }
+        }
         self.left = left;
         let rest = [self.rest.clone(), self.left.clone()];
         let trace = Trace {
@@ -218,35 +214,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_with_few_steps_are_joined_and_nothing_is_lost() {
-        for word in 0..2000_u32 {
-            let sizes = (0..1 + word % 5).map(|at| [0, 1, 4, 30][word as usize >> (2 * at) & 3]).collect::<Vec<u32>>();
-            let mark = |seen| Mark { base: 0, sent: None, weights: None, moments: None, seen, place: None };
-            let state = |at: u32| State { weights: Some(Bytes::from(vec![at as u8])), moments: None };
-            let segment = |&steps: &u32| Segment {
-                stretches: vec![Stretch { steps, ..Stretch::default() }],
-                loss: steps as f32,
-                end: mark(steps),
-            };
-            let mut segments: Vec<Segment> = sizes.iter().map(segment).collect();
-            let mut states: Vec<State> = (0..=sizes.len() as u32).map(state).collect();
-            let (end, last) = (segments[sizes.len() - 1].end.clone(), states[sizes.len()].clone());
-            join_small(&mut segments, &mut states);
-            let all: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
-            let stretches = segments.iter().flat_map(|segment| &segment.stretches).map(|stretch| stretch.steps);
-            assert_eq!(stretches.collect::<Vec<_>>(), sizes);
-            assert!(segments.iter().all(|segment| !segment.is_small(segments.len(), all)), "{sizes:?}: {segments:?}");
-            assert_eq!((states.len(), states[0].clone()), (segments.len() + 1, state(0)));
-            assert_eq!((segments[segments.len() - 1].end.clone(), states[segments.len()].clone()), (end, last));
-            let loss: f32 = segments.iter().map(|segment| segment.loss * segment.steps() as f32).sum();
-            let due: f32 = sizes.iter().map(|size| (size * size) as f32).sum();
-            assert!((loss - due).abs() <= 1e-3 * due, "{sizes:?}");
-            assert!(
-                sizes.len() < 2
-                    || sizes.iter().any(|size| size != &sizes[0])
-                    || segments.len() == sizes.len()
-                    || all == 0
-            );
+    fn a_cut_right_after_a_mark_ends_the_segment_before_it() {
+        let state = |byte: u8| State { weights: Some(Bytes::from(vec![byte])), moments: None };
+        let now = |seen| Now { ms: 0, place: None, seen };
+        for (last, ends) in [(0, vec![3]), (2, vec![2, 3])] {
+            let mut recorder = Recorder::new(&crate::testing::spec(), 0, 0, None, None);
+            (0..5).for_each(|_| recorder.step());
+            recorder.losses(&[2.0; 5]);
+            recorder.mark(now(5), state(2));
+            (0..last).for_each(|_| recorder.step());
+            let trace = recorder.cut(0, now(5 + last), state(3), None);
+            assert_eq!(usize::from(trace.segments), ends.len());
+            for (segment, end) in ends.into_iter().enumerate() {
+                let shown = recorder.dossier(0, segment as u8).unwrap();
+                let shown: Dossier = postcard::from_bytes(&shown).unwrap();
+                assert_eq!((shown.end.clone(), shown.trace.segments[0].loss), (state(end), 2.0));
+                let named = &shown.trace.segments[segment];
+                assert_eq!((named.end.weights, named.steps() > 0), (shown.end.hashes().0, true));
+            }
         }
     }
 }

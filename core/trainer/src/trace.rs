@@ -5,7 +5,7 @@
 //! the states of one segment afterwards ([`Dossier`](crate::state::Dossier)) can't choose them any more.
 //!
 //! Refuses ([`Trace::check`]) what doesn't fit together: marks that steps don't lead to, tokens that weren't
-//! trained, seeds that weren't the run's, segments that show next to nothing.
+//! trained, seeds that weren't the run's, segments without steps.
 
 use serde::{Deserialize, Serialize};
 use tributary_protocol::Hash;
@@ -89,17 +89,8 @@ impl Segment {
         self.stretches.iter().map(|stretch| u64::from(stretch.steps)).sum()
     }
 
-    /// Whether it has fewer than half of its share of a trace's steps. Which of the segments is run again is drawn by
-    /// their number, so one without steps would let somebody off.
-    pub(crate) fn is_small(&self, segments: usize, steps: u64) -> bool {
-        segments > 1 && 2 * segments as u64 * self.steps() < steps.max(1)
-    }
-
-    /// Goes on with what follows it.
+    /// Goes on with one that has no steps.
     pub(crate) fn join(&mut self, next: Self) {
-        let [mine, others] = [self.steps(), next.steps()].map(|steps| steps as f64);
-        let sum = f64::from(self.loss) * mine + f64::from(next.loss) * others;
-        self.loss = (sum / (mine + others).max(1.0)) as f32;
         self.stretches.extend(next.stretches);
         self.end = next.end;
     }
@@ -138,8 +129,11 @@ impl Trace {
         if traced != steps {
             return Err(Fault::Steps { claimed: steps, traced });
         }
-        if let Some(at) = self.segments.iter().position(|segment| segment.is_small(self.segments.len(), steps)) {
-            return torn(at, "has too few of the steps to be shown for them");
+        // One of several is drawn to be run again, and who draws this one would learn nothing.
+        if let Some(at) = self.segments.iter().position(|segment| segment.steps() == 0)
+            && self.segments.len() > 1
+        {
+            return torn(at, "has no steps");
         }
         if let Some(place) = self.start.place {
             feed.go(place);

@@ -251,7 +251,7 @@ impl<H: Host> Worker<H> {
     }
 
     /// A rest, if one is due.
-    fn rest(&self) -> Option<LocalBoxFuture<'static, ()>> {
+    fn rest(&mut self) -> Option<LocalBoxFuture<'static, ()>> {
         if self.pace.is_full() {
             return None;
         }

@@ -204,7 +204,7 @@ fn what_contradicts_the_commit_or_itself_is_refused_in_words() {
                 let steps = std::mem::take(&mut dossier.trace.segments[1].stretches);
                 dossier.trace.segments[0].stretches.extend(steps);
             },
-            "segment 1 of the trace has too few",
+            "segment 1 of the trace has no steps",
         )
         .await;
         refused(|dossier| dossier.end.weights = Some(Bytes::from_static(b"weights")), "weights").await;
