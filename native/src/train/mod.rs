@@ -149,6 +149,9 @@ async fn train(config: &Train) -> anyhow::Result<()> {
         }
     };
     quit(&mut control, driver).await;
+    if let Some(page) = page {
+        page.end(GOODBYE).await;
+    }
     progress.end();
     result
 }

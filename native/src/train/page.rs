@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
@@ -24,7 +25,8 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
 use tributary_peer::Control;
 use tributary_protocol::job::{Ask, Packed};
@@ -122,6 +124,9 @@ pub(super) struct Page {
     pub(super) wishes: mpsc::Receiver<Wish>,
     /// What is shown.
     pub(super) show: watch::Sender<Option<Snapshot>>,
+    /// Dropped, it takes no more requests and ends with the last that it has.
+    end: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
 }
 
 impl Page {
@@ -146,8 +151,16 @@ impl Page {
         let access = Arc::new(Access { hosts, token: blake3::hash(token.as_bytes()) });
         let shared = Shared { wishes: to, shown, packing };
         let router = router(index.replacen(PLAIN, PROGRAM, 1), www.to_owned(), shared, access);
-        tokio::spawn(axum::serve(listener, router).into_future());
-        Ok(Self { url: format!("http://{here}/#token={token}"), wishes, show })
+        let (end, ended) = oneshot::channel();
+        let ended = async { drop(ended.await) };
+        let served = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(ended).into_future());
+        Ok(Self { url: format!("http://{here}/#token={token}"), wishes, show, end, served })
+    }
+
+    /// Lets whoever looks at the page have the end of what it is sent, if that takes no longer than this.
+    pub(super) async fn end(self, patience: Duration) {
+        drop((self.show, self.end));
+        let _ = tokio::time::timeout(patience, self.served).await;
     }
 }
 
