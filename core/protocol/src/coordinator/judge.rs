@@ -1,7 +1,8 @@
 //! What a round takes of what came for it, and for how much.
 //!
 //! Enters: the updates that are here, with norms and scores, and findings. Leaves: those that are kept, each with
-//! its quality, and what their makers and those of useless ones stand at. Refuses work of whoever was proved wrong, norms far from the round's, and what does harm.
+//! its quality, and what their makers and those of useless ones stand at. Refuses work of whoever was proved wrong,
+//! norms far from the round's, and what does harm.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ impl Coordinator {
         let is_new = |of: &Received<'_>| self.referee.standing(&of.peer).folded < self.spec.check.first;
         let proven = received.iter().filter(|of| !is_new(of)).map(|of| (of.tokens as f64, of.tokens));
         let Some(usual) = plan::median(proven) else {
-            self.unproven(&mut received, is_new);
+            unproven(&mut received, is_new);
             return received;
         };
         let waits = |of: &Received<'_>| self.referee.is_pending(&(of.peer, round - u64::from(of.age)));
@@ -51,27 +52,6 @@ impl Coordinator {
             (update.tokens, update.say) = (update.tokens.min(most), 0);
         }
         received
-    }
-
-    /// Where nobody says yet what is usual, as in a run's first rounds, they say it whose updates surely help: claims of
-    /// tokens cost nothing there, and neither do identities. Without scores it is most of those who are there. Nobody
-    /// new counts for more than is usual.
-    fn unproven(&self, received: &mut [Received<'_>], is_new: impl Fn(&Received<'_>) -> bool) {
-        let helps: Vec<u64> = received.iter().map(|of| of.score.map_or(0, |score| score.sure())).collect();
-        let usual = |say: &dyn Fn(usize) -> u64| {
-            plan::median(received.iter().enumerate().map(|(at, of)| (of.tokens as f64, say(at))))
-                .map(|usual| usual as u64)
-        };
-        let measured = usual(&|at| helps[at]);
-        let most = measured.or_else(|| usual(&|_| 1)).unwrap_or(u64::MAX);
-        for (update, helps) in received.iter_mut().zip(helps) {
-            if is_new(update) {
-                (update.tokens, update.say) = (update.tokens.min(most), update.say.min(most));
-            }
-            if measured.is_some() {
-                update.say = helps;
-            }
-        }
     }
 
     /// Judges what a round could fold.
@@ -108,6 +88,23 @@ impl Coordinator {
     pub(super) fn probe_seed(&self, round: u64) -> Hash {
         let basis = ProbeBasis { run: self.run, round };
         Hash::of(&postcard::to_stdvec(&Signed::new(&self.identity, &basis)).expect("a signature has a form"))
+    }
+}
+
+/// Where nobody says yet what is usual, as in a run's first rounds, they say it whose updates surely help: claims of
+/// tokens cost nothing there, and neither do identities. Without scores it is most of those who are there. Nobody
+/// new counts for more than is usual.
+fn unproven(received: &mut [Received<'_>], is_new: impl Fn(&Received<'_>) -> bool) {
+    let helps = |of: &Received<'_>| of.score.map_or(0, |score| score.sure());
+    let usual = |say: &dyn Fn(&Received<'_>) -> u64| {
+        plan::median(received.iter().map(|of| (of.tokens as f64, say(of)))).map(|usual| usual as u64)
+    };
+    let measured = usual(&helps);
+    let most = measured.or_else(|| usual(&|_| 1)).unwrap_or(u64::MAX);
+    for update in received {
+        let bound = if is_new(update) { most } else { u64::MAX };
+        let say = if measured.is_some() { helps(update) } else { update.say.min(bound) };
+        (update.tokens, update.say) = (update.tokens.min(bound), say);
     }
 }
 

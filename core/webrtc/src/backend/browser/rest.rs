@@ -5,6 +5,8 @@
 //! it finds its id taken over there, and is dropped without a word. So channels that are dropped rest, unclosed, and
 //! their ids stay taken; once they are many the older half is closed together, and none is opened until the other
 //! side must have heard of it.
+//!
+//! Enters: channels that are dropped. Leaves: leave to open one. Refuses nothing: it waits, and not for ever.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
