@@ -32,12 +32,16 @@ export class Stage {
       console.log(`FAILED ${name}: ${error.message.split('\n')[0]}`);
       for (const complaint of this.complaints) console.log(`       the page said: ${complaint}`);
       console.log(`       the section: ${(await this.text()).slice(0, 600)}`);
+      console.log(`       the page: ${(await this.text('#part')).slice(0, 300)} ${await this.text('#troubles')}`);
+      const { phase, rounds, earnings } = (await snapshot(this.page)) ?? {};
+      console.log(`       the contributor: ${JSON.stringify({ phase, earnings, rounds: rounds?.slice(-3) }).slice(0, 1500)}`);
+      for (const line of await this.world.said('serve', 20)) console.log(`       the coordinator: ${line}`);
     }
     for (const wallet of [this.main, this.second]) wallet.instead = () => undefined;
     if (await this.page.locator('#wallet-dialog[open]').count()) await this.page.locator('#wallet-cancel').click();
   }
 
-  text = async () => (await this.page.locator('#wallet').innerText().catch(() => '')).replaceAll(/\s+/g, ' ');
+  text = async (part = '#wallet') => (await this.page.locator(part).innerText({ timeout: 1_000 }).catch(() => '')).replaceAll(/\s+/g, ' ');
 
   says = (selector, words, seconds = 30) => says(this.page, selector, words, seconds);
 

@@ -88,13 +88,17 @@ export class World {
   }
 
   #spawn(name, program, args) {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = { ...process.env, TRIBUTARY_LOG: 'info' };
+    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     const log = createWriteStream(join(this.dir, `${name}.log`), { flags: 'a' });
     child.stdout.pipe(log);
     child.stderr.pipe(log);
     this.#children.push(child);
     return child;
   }
+
+  /** The last lines of what a program wrote. */
+  said = async (name, lines) => (await readFile(join(this.dir, `${name}.log`), 'utf8')).trimEnd().split('\n').slice(-lines);
 
   stop() {
     for (const child of this.#children) child.kill('SIGKILL');
