@@ -46,6 +46,7 @@ export async function check(): Promise<void> {
   const net = await loadNet();
   try {
     books ??= new net.Books(await api<RunFile>('/run.json'), chain);
+    books.begin();
     books.readTo(await bytes('/api/checkpoint'));
     for (let from = books.missing(); from !== undefined; from = books.missing()) {
       set({ busy: say.wallet.reading(count(from)) });
@@ -120,8 +121,10 @@ export function follow(): void {
     following = view.sent.some(isOpen);
     if (following) setTimeout(() => void again(), FOLLOW_MS);
     // What a transaction changed is looked up once it is in a block.
-    else void run(check);
+    else refresh();
   };
+  // Not dropped for whatever the page is doing just then.
+  const refresh = (): unknown => (view.busy ? setTimeout(refresh, FOLLOW_MS) : run(check));
   void again();
 }
 

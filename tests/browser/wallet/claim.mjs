@@ -99,6 +99,19 @@ export default async function checks(stage) {
     await stage.trouble('does not answer');
   });
 
+  await stage.check('a round that settles while the chain is asked makes no log a rewritten one', async () => {
+    const seen = () => page.evaluate(() => localStorage.getItem('tributary.checkpoint'));
+    let newer;
+    main.instead = async (method) => {
+      if (method !== 'eth_call') return;
+      const before = await seen();
+      // Once: less than the page waits for an answer, more than a round takes.
+      await (newer ??= until('a newer checkpoint', 18, async () => (await seen()) !== before));
+    };
+    await stage.look();
+    expect((await newer) && (await stage.ticks()).join() === yes.join(), await stage.text());
+  });
+
   await stage.check('a claim whose block the chain takes back is due again', async () => {
     await stage.look();
     const due = await digits('#wallet-due');

@@ -31,7 +31,7 @@ export class Stage {
       this.suite.failed += 1;
       console.log(`FAILED ${name}: ${error.message.split('\n')[0]}`);
       for (const complaint of this.complaints) console.log(`       the page said: ${complaint}`);
-      console.log(`       the section: ${(await this.text()).slice(0, 600)}`);
+      console.log(`       the section: ${(await this.text()).slice(0, 1500)}`);
       console.log(`       the page: ${(await this.text('#part')).slice(0, 300)} ${await this.text('#troubles')}`);
       const { phase, rounds, earnings } = (await snapshot(this.page)) ?? {};
       console.log(`       the contributor: ${JSON.stringify({ phase, earnings, rounds: rounds?.slice(-3) }).slice(0, 1500)}`);

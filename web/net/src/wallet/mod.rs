@@ -11,6 +11,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use tributary_ledger::checksummed;
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
@@ -78,6 +79,8 @@ pub fn chain_id(text: &str) -> Result<String, JsError> {
 pub struct Books {
     log: books::Log,
     look: Option<look::Look>,
+    /// The checkpoint that this browser remembered when it began to read.
+    remembered: Option<Bytes>,
 }
 
 #[wasm_bindgen]
@@ -91,7 +94,13 @@ impl Books {
         let run = run.to_rust()?;
         let chain = chain.map(|chain| chain.to_rust()).transpose()?;
         let rounds = chain.map(|chain| chain.rounds.ok_or(WalletError::NoRounds)).transpose()?;
-        Ok(Books { log: books::Log::new(&run.run, &run.peer, rounds)?, look: None })
+        Ok(Books { log: books::Log::new(&run.run, &run.peer, rounds)?, look: None, remembered: None })
+    }
+
+    /// Begins to read, before the checkpoint is asked for: while this page trains, what it remembers grows, and what is
+    /// read must not be found to lack what came after it.
+    pub fn begin(&mut self) {
+        self.remembered = platform::remembered();
     }
 
     /// The log is to be read up to this `/api/checkpoint`.
@@ -158,7 +167,7 @@ impl Books {
     /// # Errors
     /// None that happens.
     pub fn found(&self) -> Result<Option<Ts<ClaimView>>, JsError> {
-        let ticks = self.log.ticks(platform::remembered().as_deref());
+        let ticks = self.log.ticks(self.remembered.as_deref());
         let found = self.look.as_ref().map(|look| look.view(self.log.epochs.closed(), ticks));
         Ok(found.map(|found| found.into_ts()).transpose()?)
     }
