@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { snapshot, start, until } from '../launch.mjs';
 import { audit } from '../page/access.mjs';
-import { says } from '../page/suite.mjs';
+import { says, training } from '../page/suite.mjs';
 import { Injected, inject } from './injected.mjs';
 
 export class Stage {
@@ -49,6 +49,7 @@ export class Stage {
   async train() {
     await this.page.goto(`${this.world.url}?device=cpu`);
     await start(this.page);
+    await training(this.page);
   }
 
   /** The number of the newest round that is settled. */
