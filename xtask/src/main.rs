@@ -39,6 +39,7 @@ cargo xtask COMMAND
                         page, interop, demo (--built after either: with what was built before)
   bench NAME            attacks, calibrate, calm, codec, learn, ledger, page, round, step, swarm, transport:
                         a table, then one line of JSON
+  bench learn [--quick] [--preset P] [--arms A,B] [--replicas N,N] [--tokens N] [--seeds N] [--gpu]
   lint                  formatting, clippy, dependency rules and the page's own lints
 
 Environment: TRIBUTARY_CACHE is where tools and text are kept between clones (default:
