@@ -33,9 +33,9 @@ export class Stage {
       for (const complaint of this.complaints) console.log(`       the page said: ${complaint}`);
       console.log(`       the section: ${(await this.text()).slice(0, 1500)}`);
       console.log(`       the page: ${(await this.text('#part')).slice(0, 300)} ${await this.text('#troubles')}`);
-      const { phase, rounds, earnings } = (await snapshot(this.page)) ?? {};
-      console.log(`       the contributor: ${JSON.stringify({ phase, earnings, rounds: rounds?.slice(-3) }).slice(0, 1500)}`);
-      for (const line of await this.world.said('serve', 20)) console.log(`       the coordinator: ${line}`);
+      const { phase, rounds, earnings } = (await snapshot(this.page).catch(() => undefined)) ?? {};
+      console.log(`       the contributor: ${JSON.stringify({ phase, rounds: rounds?.slice(-3), earnings }).slice(0, 1500)}`);
+      for (const line of await this.world.said('serve', 20).catch(() => [])) console.log(`       the coordinator: ${line}`);
     }
     for (const wallet of [this.main, this.second]) wallet.instead = () => undefined;
     if (await this.page.locator('#wallet-dialog[open]').count()) await this.page.locator('#wallet-cancel').click();

@@ -25,7 +25,7 @@ const GUARDIAN = '0x7777777777777777777777777777777777777777';
 export const ROUNDS = 2;
 export const DELAY = 60;
 /** Rounds short enough to wait for, credits that are final after two of them. A round ends once its update is in, so a
- * long grace costs nothing, and without it none ends on a machine that is busy enough. */
+ * long grace costs little, and a busy machine has the time that it needs. */
 const RUN = `name = "Wallet test"
 [model]
 preset = "tiny"
